@@ -1,0 +1,120 @@
+//! Counters of sources, sessions and the endpoint; 64-bit, monotonic unless said.
+//!
+//! Names follow `wsrm.h` (RM_SENDER_STATS, RM_RECEIVER_STATS) where it has one, the PGM MIB elsewhere.
+
+/// Counters of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceStats {
+    /// APDU octets first sent (DataBytesSent).
+    pub data_bytes_sent: u64,
+    /// All TPDU octets: SPM + ODATA + RDATA + NCF (TotalBytesSent).
+    pub total_bytes_sent: u64,
+    /// APDUs accepted.
+    pub messages_sent: u64,
+    /// NAK packets received.
+    pub naks_received: u64,
+    /// SQNs asked for that were already behind the trailing edge.
+    pub naks_too_late: u64,
+    /// Gauge: SQNs waiting for their RDATA.
+    pub outstanding_naks: u64,
+    /// SQNs asked for again shortly after their RDATA.
+    pub naks_after_rdata: u64,
+    /// Null NAKs received.
+    pub nnaks_received: u64,
+    /// RDATA sent (RepairPacketsSent).
+    pub rdata_sent: u64,
+    /// NCF sent.
+    pub ncfs_sent: u64,
+    /// SPM sent.
+    pub spms_sent: u64,
+    /// SPMRs received.
+    pub spmrs_received: u64,
+    /// ODATA sent (TotalODataPacketsSent).
+    pub odata_sent: u64,
+    /// Gauge: free octets of the window.
+    pub buffer_available: u64,
+    /// Gauge: trailing edge SQN.
+    pub trail: u64,
+    /// Gauge: leading edge SQN.
+    pub lead: u64,
+    /// Average rate since the start, kbit/s.
+    pub rate_kbits_overall: u64,
+    /// Rate over the last second or so, kbit/s.
+    pub rate_kbits_last: u64,
+}
+
+/// Counters of one receiver session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiverStats {
+    /// ODATA received, duplicates included.
+    pub odata_received: u64,
+    /// RDATA received, duplicates included.
+    pub rdata_received: u64,
+    /// Data packets already held or already delivered.
+    pub duplicates: u64,
+    /// APDU octets handed to the reader.
+    pub data_bytes_received: u64,
+    /// All TPDU octets: SPM + ODATA + RDATA.
+    pub total_bytes_received: u64,
+    /// APDUs handed to the reader.
+    pub messages_received: u64,
+    /// Average rate since the start, kbit/s.
+    pub rate_kbits_overall: u64,
+    /// Rate over the last second or so, kbit/s.
+    pub rate_kbits_last: u64,
+    /// Gauge: oldest SQN in the receive window.
+    pub trail: u64,
+    /// Gauge: newest SQN in the receive window.
+    pub lead: u64,
+    /// Average SQNs in the window.
+    pub average_in_window: u64,
+    /// Least SQNs in the window.
+    pub min_in_window: u64,
+    /// Most SQNs in the window.
+    pub max_in_window: u64,
+    /// Gauge: first SQN with an outstanding NAK, 0 if none.
+    pub first_nak: u64,
+    /// Gauge: SQNs in back-off or waiting for an NCF.
+    pub pending_naks: u64,
+    /// Gauge: SQNs waiting for RDATA.
+    pub outstanding_naks: u64,
+    /// Gauge: packets buffered, not yet read.
+    pub packets_buffered: u64,
+    /// NAK packets sent.
+    pub naks_sent: u64,
+    /// SQNs asked for, repeats included (TotalSelectiveNaksSent).
+    pub selective_naks_sent: u64,
+    /// Parity NAKs sent.
+    pub parity_naks_sent: u64,
+    /// SQNs whose NAK another receiver's NAK or NCF made needless.
+    pub naks_suppressed: u64,
+    /// NCF received.
+    pub ncfs_received: u64,
+    /// SPM received.
+    pub spms_received: u64,
+    /// SQNs lost for good because the source's window moved on.
+    pub lost_window_advanced: u64,
+    /// SQNs lost for good after NAK_NCF_RETRIES.
+    pub lost_ncf_retries: u64,
+    /// SQNs lost for good after NAK_DATA_RETRIES.
+    pub lost_data_retries: u64,
+    /// Data packets refused because the receive window or its budget was full.
+    pub dropped_window_full: u64,
+    /// Data packets with impossible fields (fragment options, SQNs out of the window).
+    pub dropped_malformed: u64,
+}
+
+/// Counters of an endpoint: what never reached a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointStats {
+    /// TPDUs handed in.
+    pub tpdus_received: u64,
+    /// Refused by the parser, by reason in the order of `WireError`.
+    pub malformed: [u64; 8],
+    /// For ports or sessions nobody here has.
+    pub foreign: u64,
+    /// New peers refused for want of room.
+    pub peers_refused: u64,
+    /// From an address other than the session's source.
+    pub spoofed: u64,
+}

@@ -1,0 +1,1 @@
+//! A simulated network that drives endpoints in virtual time, with seeded loss.

@@ -1,0 +1,1 @@
+//! `libpgmshim.so`: PGM sockets for unmodified programs.
