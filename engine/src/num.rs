@@ -81,8 +81,14 @@ mod tests {
     fn serial_arithmetic_crosses_the_wrap() {
         assert_eq!(Sqn(0).since(Sqn(u32::MAX)), 1);
         assert!(Sqn(5).is_newer_than(Sqn(u32::MAX - 5)));
-        assert!(!Sqn(1 << 31).is_newer_than(Sqn(0)), "2^31 apart is unordered");
-        assert!(!Sqn(0).is_newer_than(Sqn(1 << 31)), "2^31 apart is unordered");
+        assert!(
+            !Sqn(1 << 31).is_newer_than(Sqn(0)),
+            "2^31 apart is unordered"
+        );
+        assert!(
+            !Sqn(0).is_newer_than(Sqn(1 << 31)),
+            "2^31 apart is unordered"
+        );
         assert_eq!(Sqn(u32::MAX).next(), Sqn(0));
         assert_eq!(Sqn(0).minus(1), Sqn(u32::MAX));
     }

@@ -15,7 +15,10 @@ pub struct UdpEncap {
 
 impl Default for UdpEncap {
     fn default() -> Self {
-        Self { unicast: 3055, multicast: 3056 }
+        Self {
+            unicast: 3055,
+            multicast: 3056,
+        }
     }
 }
 
@@ -71,14 +74,27 @@ pub struct Defaults {
     pub send: SendOptions,
     /// For receivers.
     pub listen: ListenOptions,
+    /// PGM_INTERFACE, for whoever has no interface of its own.
+    pub interface: Option<WantedInterface>,
     /// PGM_UDP_ENCAP.
     pub encap: UdpEncap,
     /// PGM_LINGER=off is zero; else the most the process's own exit may be held up.
     pub exit_limit: Duration,
     /// PGM_FAULT_LOSS: share of arriving TPDUs dropped on purpose, 0..=1.
     pub fault_loss: f64,
-    /// PGM_FAULT_SEED.
+    /// PGM_FAULT_SEED; without it different in every process.
     pub fault_seed: u64,
+    /// PGM_GSO: equal-sized datagrams in a row leave as one packet for the kernel to segment.
+    pub gso: bool,
+}
+
+/// PGM_INTERFACE: an interface by name or by address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WantedInterface {
+    /// Kernel name.
+    Name(String),
+    /// An IPv4 address of it.
+    Addr(Ipv4Addr),
 }
 
 impl Defaults {

@@ -3,8 +3,11 @@
 //! [`Engine`] is the handle the shim (or a tool) holds. Every call is a request to the engine thread
 //! and returns when it answered; the engine never waits for the application, so calls are short.
 
+mod carrier;
 pub mod config;
+mod iface;
 pub mod log;
+mod sys;
 
 use crate::stats::{ReceiverStats, SourceStats};
 use config::{ListenOptions, SendOptions};
@@ -100,7 +103,12 @@ impl Engine {
     ///
     /// # Errors
     /// `ENODEV`, `EADDRNOTAVAIL`, `EPERM`.
-    pub fn check(&self, carriage: Carriage, group: Ipv4Addr, interface: &[Ipv4Addr]) -> io::Result<()> {
+    pub fn check(
+        &self,
+        carriage: Carriage,
+        group: Ipv4Addr,
+        interface: &[Ipv4Addr],
+    ) -> io::Result<()> {
         let _ = (carriage, group, interface);
         todo!()
     }

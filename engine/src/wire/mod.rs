@@ -320,14 +320,25 @@ impl<'a> Tpdu<'a> {
     /// Session the packet belongs to: GSI and the data-source port, whichever side sent it.
     #[must_use]
     pub fn tsi(&self) -> Tsi {
-        let sport = if self.body.is_upstream() { self.dport } else { self.sport };
-        Tsi { gsi: self.gsi, sport }
+        let sport = if self.body.is_upstream() {
+            self.dport
+        } else {
+            self.sport
+        };
+        Tsi {
+            gsi: self.gsi,
+            sport,
+        }
     }
 
     /// Data-destination port of the session, whichever side sent the packet.
     #[must_use]
     pub fn data_port(&self) -> u16 {
-        if self.body.is_upstream() { self.sport } else { self.dport }
+        if self.body.is_upstream() {
+            self.sport
+        } else {
+            self.dport
+        }
     }
 }
 
@@ -335,7 +346,10 @@ impl Body {
     /// Sent by receivers towards the source, with swapped ports (RFC 3208 §8).
     #[must_use]
     pub fn is_upstream(&self) -> bool {
-        matches!(self, Self::Nak(_) | Self::Nnak(_) | Self::Spmr | Self::Polr(_) | Self::Ack(_))
+        matches!(
+            self,
+            Self::Nak(_) | Self::Nnak(_) | Self::Spmr | Self::Polr(_) | Self::Ack(_)
+        )
     }
 }
 
@@ -343,7 +357,11 @@ impl Window {
     /// Number of SQNs inside; 0 when empty.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.lead.since(self.trail).wrapping_add(1).max(0).cast_unsigned()
+        self.lead
+            .since(self.trail)
+            .wrapping_add(1)
+            .max(0)
+            .cast_unsigned()
     }
 
     /// Whether no SQN is inside.
