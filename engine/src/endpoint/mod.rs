@@ -3,12 +3,21 @@
 //! One mutation (`handle_*`, `send`, `read`, `close_*`), then drain `poll_transmit` and `poll_event`,
 //! then wait until `poll_timeout`. No callback, no I/O.
 
+mod schedule;
+mod sessions;
+mod sources;
+
 use crate::Transmit;
 use crate::num::Tsi;
 use crate::receiver::{Read, ReceiverConfig};
-use crate::source::{SendError, SourceConfig};
+use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::{EndpointStats, ReceiverStats, SourceStats};
+use crate::wire::Tpdu;
 use bytes::Bytes;
+use schedule::{Key, Schedule};
+use sessions::{Outcome, Sessions};
+use sources::Sources;
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
@@ -86,24 +95,42 @@ pub enum Event {
     Readable(SessionId),
 }
 
+/// What sources and sessions share.
+#[derive(Debug, Default)]
+struct Context {
+    schedule: Schedule,
+    events: VecDeque<Event>,
+    stats: EndpointStats,
+}
+
 /// All sources and receivers of one carrier.
 #[derive(Debug)]
 pub struct Endpoint {
-    _todo: (),
+    sources: Sources,
+    sessions: Sessions,
+    cx: Context,
+    /// Newest time anybody told.
+    clock: Option<Instant>,
+    /// Keys of fired timers, kept for its capacity.
+    due: Vec<Key>,
 }
 
 impl Endpoint {
     /// An endpoint whose random choices come from `seed`.
     #[must_use]
     pub fn new(config: EndpointConfig, seed: u64) -> Self {
-        let _ = (config, seed);
-        todo!()
+        Self {
+            sources: Sources::default(),
+            sessions: Sessions::new(config.max_peers, config.max_bytes, seed),
+            cx: Context::default(),
+            clock: None,
+            due: Vec::new(),
+        }
     }
 
     /// Add a source. Its TSI must be new.
     pub fn open_source(&mut self, now: Instant, config: SourceConfig) -> SourceId {
-        let _ = (now, config);
-        todo!()
+        self.sources.open(now, config, &mut self.cx)
     }
 
     /// Queue one APDU; see [`crate::source::Source::send`]. Unknown sources are `Closed`.
@@ -111,107 +138,150 @@ impl Endpoint {
     /// # Errors
     /// As the source's.
     pub fn send(&mut self, now: Instant, id: SourceId, apdu: Bytes) -> Result<(), SendError> {
-        let _ = (now, id, apdu);
-        todo!()
+        self.sources.send(now, id, apdu, &mut self.cx)
     }
 
     /// Whether `send` would take an APDU.
     #[must_use]
     pub fn is_writable(&self, id: SourceId) -> bool {
-        let _ = id;
-        todo!()
+        self.sources.get(id).is_some_and(Source::is_writable)
     }
 
     /// Octets accepted and not yet sent.
     #[must_use]
     pub fn unsent(&self, id: SourceId) -> usize {
-        let _ = id;
-        todo!()
+        self.sources.get(id).map_or(0, Source::unsent)
     }
 
     /// No more data from this source; [`Event::Finished`] follows when its linger is over.
     pub fn close_source(&mut self, now: Instant, id: SourceId) {
-        let _ = (now, id);
-        todo!()
+        self.sources.close(now, id, &mut self.cx);
     }
 
     /// Whether this TSI is one of ours.
     #[must_use]
     pub fn owns(&self, tsi: Tsi) -> bool {
-        let _ = tsi;
-        todo!()
+        self.sources.owner(tsi).is_some()
     }
 
     /// Add a listener. Several may share a group and port: each gets every session.
     pub fn listen(&mut self, config: ListenConfig) -> ListenerId {
-        let _ = config;
-        todo!()
+        self.sessions.listen(config)
     }
 
     /// No new sessions from this listener; the ones it gave go on, the ones not yet given are dropped.
     pub fn close_listener(&mut self, id: ListenerId) {
-        let _ = id;
-        todo!()
+        self.sessions.close_listener(id, &mut self.cx);
     }
 
-    /// Forget a session.
+    /// Forget a session. While its source is still heard, its listener gives no other for it.
     pub fn close_session(&mut self, id: SessionId) {
-        let _ = id;
-        todo!()
+        // Without a clock no packet came yet, so there is no session either.
+        if let Some(now) = self.clock {
+            self.sessions.close_session(now, id, &mut self.cx);
+        }
     }
 
     /// Take the next APDU of a session or its end.
     pub fn read(&mut self, now: Instant, id: SessionId) -> Option<Read> {
-        let _ = (now, id);
-        todo!()
+        self.sessions.read(now, id, &mut self.cx)
     }
 
     /// One packet from the carrier.
     pub fn handle_tpdu(&mut self, now: Instant, arrival: Arrival, bytes: &[u8]) -> Disposition {
-        let _ = (now, arrival, bytes);
-        todo!()
+        self.clock = Some(now);
+        self.cx.stats.tpdus_received += 1;
+        let tpdu = match Tpdu::parse(bytes) {
+            Ok(tpdu) => tpdu,
+            Err(reason) => {
+                self.cx.stats.malformed[reason as usize] += 1;
+                return Disposition::Dropped;
+            }
+        };
+        let tsi = tpdu.tsi();
+        let upstream = tpdu.body.is_upstream();
+        let owner = self.sources.owner(tsi).filter(|_| upstream);
+        let to_source = owner.is_some_and(|id| {
+            self.sources
+                .handle_tpdu(now, id, arrival.from, &tpdu, &mut self.cx)
+        });
+        // What other receivers multicast (NAK, SPMR) silences ours. By unicast it was meant for a
+        // source alone.
+        let to_sessions = if upstream && arrival.group.is_none() {
+            Outcome::Unknown
+        } else {
+            self.sessions
+                .handle_tpdu(now, &arrival, &tpdu, &mut self.cx)
+        };
+        match to_sessions {
+            Outcome::Taken => return Disposition::Consumed,
+            _ if to_source => return Disposition::Consumed,
+            Outcome::Refused => return Disposition::Dropped,
+            Outcome::Unknown => self.cx.stats.foreign += 1,
+        }
+        if upstream && arrival.group.is_none() && owner.is_none() {
+            Disposition::Foreign(tsi)
+        } else {
+            Disposition::Dropped
+        }
     }
 
     /// Let timers that are due fire.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.clock = Some(now);
+        // Taken all at once: who arms a timer for `now` again waits for the next call.
+        let mut due = std::mem::take(&mut self.due);
+        self.cx.schedule.due(now, &mut due);
+        for key in due.drain(..) {
+            match key {
+                Key::Source(id) => self.sources.handle_timeout(now, id, &mut self.cx),
+                Key::Session(id) => self.sessions.handle_timeout(now, id, &mut self.cx),
+            }
+        }
+        self.due = due;
     }
 
-    /// Append the next packet that may go now.
+    /// Append the next packet that may go now: one of each source and session in turn.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
-        let _ = (now, out);
-        todo!()
+        self.clock = Some(now);
+        while let Some(key) = self.cx.schedule.next_ready() {
+            let transmit = match key {
+                Key::Source(id) => self.sources.poll_transmit(now, id, out, &mut self.cx),
+                Key::Session(id) => self.sessions.poll_transmit(now, id, out, &mut self.cx),
+            };
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        None
     }
 
     /// Next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.cx.events.pop_front()
     }
 
-    /// When `handle_timeout` and `poll_transmit` are due again.
+    /// When `handle_timeout` and `poll_transmit` are due again, once `poll_transmit` gave `None`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.cx.schedule.next_timer()
     }
 
     /// Counters of a source, also for a short while after it finished.
     #[must_use]
     pub fn source_stats(&self, now: Instant, id: SourceId) -> Option<SourceStats> {
-        let _ = (now, id);
-        todo!()
+        self.sources.stats(now, id)
     }
 
     /// Counters of a session until it is closed.
     #[must_use]
     pub fn session_stats(&self, now: Instant, id: SessionId) -> Option<ReceiverStats> {
-        let _ = (now, id);
-        todo!()
+        self.sessions.stats(now, id)
     }
 
     /// Counters of the endpoint.
     #[must_use]
     pub fn stats(&self) -> &EndpointStats {
-        todo!()
+        &self.cx.stats
     }
 }

@@ -1,0 +1,515 @@
+//! Listeners and their peers: who is admitted, who is dropped when room is short, what the owner hears.
+//!
+//! A peer begins as a *candidate*. When its session is proven (`Peer::is_established`) the owner is
+//! told and the peer is a *session*, which nothing but its own end removes. When it has ended, or its
+//! owner closed it, its TSI rests in a *grave* for a while, so that late packets raise no new session.
+
+use super::schedule::{Key, Slot};
+use super::{Arrival, Context, Event, ListenConfig, ListenerId, SessionId};
+use crate::num::Tsi;
+use crate::receiver::{Peer, Read};
+use crate::stats::ReceiverStats;
+use crate::wire::{Body, Tpdu};
+use crate::{Transmit, Via};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a TSI that ended is not taken for a new session. Longer than a source announces FIN.
+const GRAVE: Duration = Duration::from_secs(60);
+
+/// A source at a listener. Hashed with SipHash: the network chooses TSIs.
+type PeerKey = (ListenerId, Tsi);
+
+#[derive(Debug)]
+struct Listener {
+    config: ListenConfig,
+    /// Takes new sessions. A closed one stays while sessions of it live.
+    open: bool,
+    /// Candidates and sessions.
+    peers: usize,
+}
+
+#[derive(Debug)]
+struct Session {
+    peer: Peer,
+    slot: Slot,
+    key: PeerKey,
+    source: Ipv4Addr,
+    heard: Instant,
+    /// Packets of its TSI still come here.
+    attached: bool,
+    /// The owner was told of it.
+    announced: bool,
+    /// The owner has read all there was, so the next thing to read is an event.
+    wants_data: bool,
+    /// What of the endpoint's budget it holds, octets.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    Live(SessionId),
+    Grave(Grave),
+}
+
+#[derive(Debug)]
+struct Grave {
+    /// Its entry in `graves`.
+    until: Instant,
+    serial: u64,
+    /// The owner closed a session that goes on: closed it stays for as long as the source is heard.
+    unfinished: bool,
+}
+
+/// What a listener made of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Taken,
+    /// Known, not wanted, and counted.
+    Refused,
+    /// Nobody's.
+    Unknown,
+}
+
+/// All listeners, candidates and sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    max_peers: usize,
+    max_bytes: usize,
+    rng: fastrand::Rng,
+    listeners: BTreeMap<ListenerId, Listener>,
+    /// Listeners by group and port. Shared, so that a packet can visit them while peers change.
+    by_address: HashMap<(Ipv4Addr, u16), Arc<[ListenerId]>>,
+    peers: HashMap<PeerKey, Place>,
+    sessions: BTreeMap<SessionId, Session>,
+    candidates: BTreeSet<SessionId>,
+    graves: BTreeMap<(Instant, u64), PeerKey>,
+    bytes: usize,
+    last_listener: u32,
+    last_session: u32,
+    last_grave: u64,
+}
+
+impl Sessions {
+    pub(super) fn new(max_peers: usize, max_bytes: usize, seed: u64) -> Self {
+        Self {
+            max_peers,
+            max_bytes,
+            rng: fastrand::Rng::with_seed(seed),
+            listeners: BTreeMap::new(),
+            by_address: HashMap::new(),
+            peers: HashMap::new(),
+            sessions: BTreeMap::new(),
+            candidates: BTreeSet::new(),
+            graves: BTreeMap::new(),
+            bytes: 0,
+            last_listener: 0,
+            last_session: 0,
+            last_grave: 0,
+        }
+    }
+
+    pub(super) fn listen(&mut self, config: ListenConfig) -> ListenerId {
+        self.last_listener += 1;
+        let id = ListenerId(self.last_listener);
+        let address = (config.group, config.dport);
+        self.listeners.insert(
+            id,
+            Listener {
+                config,
+                open: true,
+                peers: 0,
+            },
+        );
+        self.index(address);
+        id
+    }
+
+    pub(super) fn close_listener(&mut self, id: ListenerId, cx: &mut Context) {
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        listener.open = false;
+        // Told, but not yet asked for: nobody will accept it any more.
+        let mut dropped = Vec::new();
+        cx.events.retain(|event| match *event {
+            Event::Session {
+                listener, session, ..
+            } if listener == id => {
+                dropped.push(session);
+                false
+            }
+            _ => true,
+        });
+        cx.events
+            .retain(|e| !matches!(e, Event::Readable(session) if dropped.contains(session)));
+        let sessions = &self.sessions;
+        dropped.extend(self.candidates.iter().filter(|c| sessions[c].key.0 == id));
+        for session in dropped {
+            self.remove(session, cx);
+        }
+        self.forget_if_unused(id);
+    }
+
+    pub(super) fn close_session(&mut self, now: Instant, id: SessionId, cx: &mut Context) {
+        let Some(session) = self.sessions.get(&id) else {
+            return;
+        };
+        let (key, attached) = (session.key, session.attached);
+        self.remove(id, cx);
+        if attached {
+            self.bury(now, key, true);
+        }
+    }
+
+    pub(super) fn read(&mut self, now: Instant, id: SessionId, cx: &mut Context) -> Option<Read> {
+        let session = self.sessions.get_mut(&id)?;
+        let read = session.peer.read(now);
+        if read.is_none() {
+            session.wants_data = true;
+        } else {
+            // Room in the window may mean NAKs, and the octets read are free again.
+            self.settle(now, id, cx);
+        }
+        read
+    }
+
+    /// A packet that came to `group`, or by unicast: for every listener whose session it may be.
+    pub(super) fn handle_tpdu(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        tpdu: &Tpdu<'_>,
+        cx: &mut Context,
+    ) -> Outcome {
+        let port = tpdu.data_port();
+        let listeners = match arrival.group {
+            Some(group) => self.by_address.get(&(group, port)).cloned(),
+            None => {
+                let same_port = self
+                    .listeners
+                    .iter()
+                    .filter(|(_, l)| l.config.dport == port);
+                Some(same_port.map(|(id, _)| *id).collect())
+            }
+        };
+        let mut outcome = Outcome::Unknown;
+        for listener in listeners.iter().flat_map(|ids| ids.iter()) {
+            outcome = match (self.handle_at(now, *listener, arrival, tpdu, cx), outcome) {
+                (Outcome::Taken, _) | (_, Outcome::Taken) => Outcome::Taken,
+                (Outcome::Refused, _) | (_, Outcome::Refused) => Outcome::Refused,
+                _ => Outcome::Unknown,
+            };
+        }
+        outcome
+    }
+
+    fn handle_at(
+        &mut self,
+        now: Instant,
+        listener: ListenerId,
+        arrival: &Arrival,
+        tpdu: &Tpdu<'_>,
+        cx: &mut Context,
+    ) -> Outcome {
+        let key = (listener, tpdu.tsi());
+        let id = match self.peers.get_mut(&key) {
+            Some(Place::Live(id)) => *id,
+            Some(Place::Grave(grave)) if now < grave.until => {
+                self.visit_grave(now, key);
+                return Outcome::Taken;
+            }
+            _ if !begins_session(tpdu) || arrival.group.is_none() => return Outcome::Unknown,
+            _ => match self.admit(now, key, arrival, tpdu, cx) {
+                Some(id) => id,
+                None => {
+                    cx.stats.peers_refused += 1;
+                    return Outcome::Refused;
+                }
+            },
+        };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Outcome::Unknown;
+        };
+        if !tpdu.body.is_upstream() {
+            if !is_from_source(session.source, arrival) {
+                cx.stats.spoofed += 1;
+                return Outcome::Refused;
+            }
+            session.heard = now;
+        }
+        session.peer.handle_tpdu(now, tpdu);
+        self.settle(now, id, cx);
+        Outcome::Taken
+    }
+
+    /// The timer of `id` fired.
+    pub(super) fn handle_timeout(&mut self, now: Instant, id: SessionId, cx: &mut Context) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.slot.fired();
+            session.peer.handle_timeout(now);
+            self.settle(now, id, cx);
+        }
+    }
+
+    /// The turn of `id` to send one packet.
+    pub(super) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        out: &mut Vec<u8>,
+        cx: &mut Context,
+    ) -> Option<Transmit> {
+        let session = self.sessions.get_mut(&id)?;
+        session.slot.rest();
+        if !session.attached {
+            return None;
+        }
+        let key = Key::Session(id);
+        let emitted = session.peer.poll_transmit(now, out);
+        cx.schedule
+            .arm(key, &mut session.slot, session.peer.poll_timeout());
+        let emitted = emitted?;
+        cx.schedule.wake(key, &mut session.slot);
+        Some(Transmit {
+            to: emitted.to,
+            via: Via::Session(id),
+            len: emitted.len,
+            router_alert: false,
+            ttl: emitted.ttl,
+        })
+    }
+
+    pub(super) fn stats(&self, now: Instant, id: SessionId) -> Option<ReceiverStats> {
+        self.sessions
+            .get(&id)
+            .map(|session| session.peer.stats(now))
+    }
+
+    /// After a change to `id`: tell the owner, account for memory, arm the timer, give it a turn.
+    fn settle(&mut self, now: Instant, id: SessionId, cx: &mut Context) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if !session.announced && session.peer.is_established() {
+            session.announced = true;
+            self.candidates.remove(&id);
+            let ((listener, tsi), from) = (session.key, session.source);
+            cx.events.push_back(Event::Session {
+                listener,
+                session: id,
+                tsi,
+                from,
+            });
+        }
+        if session.announced && session.wants_data && session.peer.is_readable() {
+            session.wants_data = false;
+            cx.events.push_back(Event::Readable(id));
+        }
+        let bytes = session.peer.bytes_held();
+        self.bytes = self.bytes - session.bytes + bytes;
+        session.bytes = bytes;
+        if session.attached {
+            cx.schedule.wake(Key::Session(id), &mut session.slot);
+            cx.schedule.arm(
+                Key::Session(id),
+                &mut session.slot,
+                session.peer.poll_timeout(),
+            );
+            if session.peer.is_expired(now) {
+                self.detach(now, id, cx);
+            }
+        }
+        // Established sessions never pay for what strangers fill the budget with.
+        while self.bytes > self.max_bytes {
+            let Some(oldest) = self.candidates.first().copied() else {
+                break;
+            };
+            self.remove(oldest, cx);
+        }
+    }
+
+    /// A new peer, if there is room: candidates give way, sessions do not.
+    fn admit(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        arrival: &Arrival,
+        tpdu: &Tpdu<'_>,
+        cx: &mut Context,
+    ) -> Option<SessionId> {
+        let listener = self.listeners.get(&key.0)?;
+        if !listener.open || self.max_peers == 0 || self.bytes >= self.max_bytes {
+            return None;
+        }
+        let ListenConfig {
+            group,
+            dport,
+            receiver,
+        } = listener.config.clone();
+        if self.sessions.len() >= self.max_peers {
+            let oldest = *self.candidates.first()?;
+            self.remove(oldest, cx);
+        }
+        let id = self.next_id();
+        let (tsi, seed) = (tpdu.tsi(), self.rng.u64(..));
+        let peer = Peer::new(receiver, tsi, dport, arrival.from, group, now, seed);
+        self.dig_up(key);
+        self.peers.insert(key, Place::Live(id));
+        self.candidates.insert(id);
+        if let Some(listener) = self.listeners.get_mut(&key.0) {
+            listener.peers += 1;
+        }
+        let session = Session {
+            peer,
+            slot: Slot::default(),
+            key,
+            source: arrival.from,
+            heard: now,
+            attached: true,
+            announced: false,
+            wants_data: true,
+            bytes: 0,
+        };
+        self.sessions.insert(id, session);
+        Some(id)
+    }
+
+    fn next_id(&mut self) -> SessionId {
+        loop {
+            self.last_session = self.last_session.wrapping_add(1);
+            let id = SessionId(self.last_session);
+            if !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Its network part is over. The owner of a session may go on reading; a candidate has none.
+    fn detach(&mut self, now: Instant, id: SessionId, cx: &mut Context) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let key = session.key;
+        let expiry = self
+            .listeners
+            .get(&key.0)
+            .map(|l| l.config.receiver.peer_expiry);
+        let silent = expiry.is_some_and(|expiry| now.duration_since(session.heard) >= expiry);
+        session.attached = false;
+        cx.schedule.disarm(Key::Session(id), &mut session.slot);
+        self.peers.remove(&key);
+        if !session.announced {
+            self.remove(id, cx);
+        }
+        // Who fell silent sends no late packets: whoever comes with the TSI now has started anew.
+        if !silent {
+            self.bury(now, key, false);
+        }
+    }
+
+    /// Forget a peer altogether.
+    fn remove(&mut self, id: SessionId, cx: &mut Context) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        cx.schedule.disarm(Key::Session(id), &mut session.slot);
+        self.candidates.remove(&id);
+        self.bytes -= session.bytes;
+        if session.attached {
+            self.peers.remove(&session.key);
+        }
+        if let Some(listener) = self.listeners.get_mut(&session.key.0) {
+            listener.peers -= 1;
+        }
+        self.forget_if_unused(session.key.0);
+    }
+
+    fn forget_if_unused(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get(&id)
+            && !listener.open
+            && listener.peers == 0
+        {
+            let address = (listener.config.group, listener.config.dport);
+            self.listeners.remove(&id);
+            self.index(address);
+        }
+    }
+
+    /// Write `by_address` anew for one address.
+    fn index(&mut self, address: (Ipv4Addr, u16)) {
+        let here = |l: &Listener| (l.config.group, l.config.dport) == address;
+        let ids: Arc<[_]> = self
+            .listeners
+            .iter()
+            .filter(|(_, l)| here(l))
+            .map(|(id, _)| *id)
+            .collect();
+        if ids.is_empty() {
+            self.by_address.remove(&address);
+        } else {
+            self.by_address.insert(address, ids);
+        }
+    }
+
+    /// No new session for this TSI for a while.
+    fn bury(&mut self, now: Instant, key: PeerKey, unfinished: bool) {
+        if !self
+            .listeners
+            .get(&key.0)
+            .is_some_and(|listener| listener.open)
+        {
+            return;
+        }
+        while let Some((&(until, serial), _)) = self.graves.first_key_value()
+            && (until <= now || self.graves.len() >= self.max_peers)
+        {
+            self.graves
+                .remove(&(until, serial))
+                .map(|key| self.peers.remove(&key));
+        }
+        self.last_grave += 1;
+        let grave = Grave {
+            until: now + GRAVE,
+            serial: self.last_grave,
+            unfinished,
+        };
+        self.graves.insert((grave.until, grave.serial), key);
+        self.peers.insert(key, Place::Grave(grave));
+    }
+
+    /// A packet for a session that is over here.
+    fn visit_grave(&mut self, now: Instant, key: PeerKey) {
+        let Some(Place::Grave(grave)) = self.peers.get_mut(&key) else {
+            return;
+        };
+        // Moved on at half time: not with every packet of a session that goes on without us.
+        if grave.unfinished && grave.until - now < GRAVE / 2 {
+            self.graves.remove(&(grave.until, grave.serial));
+            grave.until = now + GRAVE;
+            self.graves.insert((grave.until, grave.serial), key);
+        }
+    }
+
+    /// Remove an expired grave before its key is used again.
+    fn dig_up(&mut self, key: PeerKey) {
+        if let Some(Place::Grave(grave)) = self.peers.remove(&key) {
+            self.graves.remove(&(grave.until, grave.serial));
+        }
+    }
+}
+
+/// Packets that can begin a session: NCF and POLL, or a stranger's NAK, cannot.
+fn begins_session(tpdu: &Tpdu<'_>) -> bool {
+    matches!(tpdu.body, Body::Spm(_) | Body::Odata(_) | Body::Rdata(_))
+}
+
+/// Policy for downstream packets of a known TSI: only its source's address is believed.
+///
+/// Network elements and upstream DLRs send with the source's address too (RFC 3208 §7, §9.5). Only
+/// repairs and NCFs of an off-tree DLR would not, and those come by unicast to its parent, not to us.
+fn is_from_source(source: Ipv4Addr, arrival: &Arrival) -> bool {
+    arrival.from == source
+}
