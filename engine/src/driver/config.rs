@@ -1,5 +1,10 @@
-//! Settings: option values given by the program, defaults from `PGM_*` variables (D9).
+//! Settings: option values given by the program, defaults from `PGM_*` variables (design D9).
+//!
+//! The variables themselves, their syntax and their help text are the table in [`super::env`].
 
+use super::env::{self, Draft};
+use super::log;
+use crate::log_line;
 use crate::receiver::ReceiverConfig;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -21,6 +26,9 @@ impl Default for UdpEncap {
         }
     }
 }
+
+/// Smallest IP packet size that leaves room for data beside all headers and options.
+pub const MTU_MIN: u16 = 128;
 
 /// RM_SEND_WINDOW after the ratio rule: `bytes = rate_kbits * msecs / 8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +58,7 @@ pub struct SendOptions {
     pub loopback: bool,
     /// IP_TOS.
     pub tos: u8,
-    /// Largest IP packet, octets; 0: the interface's MTU.
+    /// Largest IP packet, octets, [`MTU_MIN`] at least; 0: the interface's MTU, on loopback 1500.
     pub mtu: u16,
     /// Bounds on the time repairs are served after the end: quiet time and total.
     pub linger_quiet: Duration,
@@ -97,13 +105,148 @@ pub enum WantedInterface {
     Addr(Ipv4Addr),
 }
 
+impl SendWindow {
+    /// 100 Mbit/s, 10 000 000 octets, hence 800 ms.
+    pub const LAN: Self = Self {
+        rate_kbits: 100_000,
+        msecs: 800,
+        bytes: 10_000_000,
+    };
+    /// What Windows does: 56 kbit/s and the same window.
+    pub const WINDOWS: Self = Self {
+        rate_kbits: 56,
+        msecs: 1_428_571,
+        bytes: 10_000_000,
+    };
+
+    /// A window from the members that are given; the others follow by the ratio rule, from `self` as far
+    /// as needed. A given rate of 0 is unlimited: then `msecs` is 0 unless given, since data can be
+    /// kept for a time or sent without limit, not both.
+    ///
+    /// `None`: all three are given and contradict each other, or a result is out of range.
+    #[must_use]
+    pub fn with(
+        self,
+        rate_kbits: Option<u32>,
+        bytes: Option<u32>,
+        msecs: Option<u32>,
+    ) -> Option<Self> {
+        let rate = rate_kbits.unwrap_or(self.rate_kbits);
+        let (wide_rate, wide_bytes) = (u64::from(rate), u64::from(bytes.unwrap_or(self.bytes)));
+        let narrow = |n: u64| u32::try_from(n).ok().filter(|&n| n > 0);
+        if rate == 0 {
+            return Some(Self {
+                rate_kbits: 0,
+                msecs: msecs.unwrap_or(0),
+                bytes: narrow(wide_bytes)?,
+            });
+        }
+        let (rate_kbits, bytes, msecs) = match (rate_kbits, bytes, msecs) {
+            (_, _, None) => (
+                rate,
+                narrow(wide_bytes)?,
+                narrow((wide_bytes * 8 / wide_rate).max(1))?,
+            ),
+            (_, None, Some(ms)) => (rate, narrow(wide_rate * u64::from(ms) / 8)?, ms),
+            (None, Some(bytes), Some(ms)) => (
+                narrow((wide_bytes * 8).checked_div(u64::from(ms))?)?,
+                bytes,
+                ms,
+            ),
+            (Some(_), Some(bytes), Some(ms)) => {
+                let exact = wide_rate * u64::from(ms) / 8;
+                // A millisecond's worth of rounding is no contradiction.
+                (exact.abs_diff(wide_bytes) <= wide_rate / 8 + 1).then_some((rate, bytes, ms))?
+            }
+        };
+        Some(Self {
+            rate_kbits,
+            msecs,
+            bytes,
+        })
+    }
+}
+
+impl Default for Defaults {
+    /// Without any variable set.
+    fn default() -> Self {
+        Self {
+            send: SendOptions {
+                interface: None,
+                window: SendWindow::LAN,
+                adv_percent: 15,
+                late_join_percent: 0,
+                ttl: 255,
+                loopback: true,
+                tos: 0,
+                mtu: 0,
+                linger_quiet: Duration::from_secs(1),
+                linger_max: Duration::from_secs(10),
+            },
+            listen: ListenOptions {
+                interfaces: Vec::new(),
+                receiver: receiver_defaults(),
+            },
+            interface: None,
+            encap: UdpEncap::default(),
+            exit_limit: Duration::from_secs(60),
+            fault_loss: 0.0,
+            fault_seed: random_seed(),
+            gso: false,
+        }
+    }
+}
+
+/// Quick enough for a LAN: the first repair request leaves within milliseconds.
+fn receiver_defaults() -> ReceiverConfig {
+    ReceiverConfig {
+        nak_bo_ivl: Duration::from_millis(2),
+        nak_rpt_ivl: Duration::from_millis(20),
+        nak_rdata_ivl: Duration::from_millis(20),
+        nak_ncf_retries: 50,
+        nak_data_retries: 50,
+        spmr_bo_ivl: Duration::from_millis(50),
+        spmr_spm_ivl: Duration::from_millis(250),
+        first_spm_wait: Duration::from_millis(500),
+        rxw_sqns: 1 << 16,
+        rxw_bytes: 64 << 20,
+        max_apdu: 256 << 20,
+        peer_expiry: Duration::from_secs(30),
+    }
+}
+
+/// Different in every process and every call.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
 impl Defaults {
-    /// Defaults with the environment applied. `Err` is a sentence for every variable that has a value
-    /// nobody understands: `name, value, what is allowed`.
+    /// Defaults with the environment applied; `PGM_LOG` takes effect at once. Variables that begin with
+    /// `PGM_` and that nobody knows are warned about. `Err` is a sentence for every variable that has a
+    /// value nobody understands: name, value, what is allowed.
     ///
     /// # Errors
     /// As said; the caller reports it and fails with EINVAL.
     pub fn from_env() -> Result<Self, String> {
-        todo!()
+        let variables: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name
+                    .into_string()
+                    .ok()
+                    .filter(|name| name.starts_with("PGM_"))?;
+                Some((name, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        let (draft, errors) = env::apply(Draft::default(), &variables);
+        log::set_level(draft.log);
+        for name in env::unknown(&variables) {
+            log_line!(log::Level::Warn, "{name}: no such setting, ignored");
+        }
+        if errors.is_empty() {
+            Ok(draft.defaults)
+        } else {
+            Err(errors.join("; "))
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod carrier;
 pub mod config;
+pub mod env;
 mod iface;
 pub mod log;
 mod sys;

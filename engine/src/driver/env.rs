@@ -1,0 +1,673 @@
+//! The `PGM_*` variables: one table with name, syntax, help text and parser (design D9).
+//!
+//! The table also feeds the manual page, so `values` and `help` are sentences for users.
+
+use super::config::{Defaults, UdpEncap, WantedInterface};
+use super::log::Level;
+use std::time::Duration;
+
+/// One variable.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may be set to.
+    pub values: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// Apply a value; `None` if it is not among `values`.
+    set: fn(&mut Draft, &str) -> Option<()>,
+}
+
+/// Defaults while variables are applied.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it will be.
+    pub defaults: Defaults,
+    /// PGM_LOG.
+    pub log: Level,
+    /// PGM_RATE, kbit/s; the three of the window are combined at the end.
+    rate_kbits: Option<u32>,
+    /// PGM_WINDOW, octets.
+    bytes: Option<u32>,
+    /// PGM_WINDOW_MS.
+    msecs: Option<u32>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            defaults: Defaults::default(),
+            log: Level::Warn,
+            rate_kbits: None,
+            bytes: None,
+            msecs: None,
+        }
+    }
+}
+
+const DURATION: &str = "a time with us, ms or s; a plain number is milliseconds";
+const COUNT: &str = "a number";
+
+/// All of them. A profile comes first, since the others refine it.
+pub const VARIABLES: &[Variable] = &[
+    Variable {
+        name: "PGM_PROFILE",
+        values: "lan or windows",
+        help: "Rate and window of senders: 100 Mbit/s and 10 MB, or Windows' 56 kbit/s and 10 MB.",
+        set: |draft, value| {
+            draft.defaults.send.window = match value {
+                "lan" => super::config::SendWindow::LAN,
+                "windows" => super::config::SendWindow::WINDOWS,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Variable {
+        name: "PGM_LOG",
+        values: "off, error, warn, info or debug",
+        help: "What is written to standard error. Default warn.",
+        set: |draft, value| assign(&mut draft.log, level(value)),
+    },
+    Variable {
+        name: "PGM_INTERFACE",
+        values: "the name or an IPv4 address of an interface",
+        help: "Interface for senders and receivers that set none. Default: the route to the group, \
+               else the first that can multicast, else loopback.",
+        set: |draft, value| assign(&mut draft.defaults.interface, Some(Some(interface(value)))),
+    },
+    Variable {
+        name: "PGM_UDP_ENCAP",
+        values: "UNICAST:MULTICAST, two UDP ports, or one port for both",
+        help: "UDP ports of the encapsulation. Default 3055:3056; ZeroMQ's epgm uses one for both.",
+        set: |draft, value| assign(&mut draft.defaults.encap, encap(value)),
+    },
+    Variable {
+        name: "PGM_RATE",
+        values: "bits per second, at least 1k, with k, M or G; or unlimited",
+        help: "Rate limit of senders, repairs included. Default 100M. Without PGM_WINDOW_MS the window keeps \
+               its octets and the time follows.",
+        set: |draft, value| assign_some(&mut draft.rate_kbits, rate(value)),
+    },
+    Variable {
+        name: "PGM_WINDOW",
+        values: "octets, with k, M or G",
+        help: "Data a sender keeps for repairs. Default 10M.",
+        set: |draft, value| assign_some(&mut draft.bytes, octets(value)),
+    },
+    Variable {
+        name: "PGM_WINDOW_MS",
+        values: "milliseconds",
+        help: "How long a sender keeps data for repairs: window = rate × time. Default 800.",
+        set: |draft, value| assign_some(&mut draft.msecs, positive(value)),
+    },
+    Variable {
+        name: "PGM_WINDOW_ADV",
+        values: "a percentage, 1 to 50",
+        help: "Step by which the trailing edge of a sender's window moves. Default 15.",
+        set: |draft, value| {
+            let value = whole_percent(value).filter(|n| (1..=50).contains(n));
+            assign(&mut draft.defaults.send.adv_percent, value)
+        },
+    },
+    Variable {
+        name: "PGM_LATEJOIN",
+        values: "a percentage, 0 to 75",
+        help: "Part of a sender's window that receivers may ask for which join late. Default 0.",
+        set: |draft, value| {
+            let value = whole_percent(value).filter(|n| *n <= 75);
+            assign(&mut draft.defaults.send.late_join_percent, value)
+        },
+    },
+    Variable {
+        name: "PGM_TTL",
+        values: "0 to 255",
+        help: "TTL of multicast packets. Default 255; 1 stays on the link.",
+        set: |draft, value| assign(&mut draft.defaults.send.ttl, value.parse().ok()),
+    },
+    Variable {
+        name: "PGM_LOOPBACK",
+        values: "on or off",
+        help: "Whether receivers on the sender's own host get its packets. Default on.",
+        set: |draft, value| assign(&mut draft.defaults.send.loopback, switch(value)),
+    },
+    Variable {
+        name: "PGM_TOS",
+        values: "0 to 255",
+        help: "Type of service octet (DSCP and ECN) of what a sender sends. Default 0.",
+        set: |draft, value| assign(&mut draft.defaults.send.tos, value.parse().ok()),
+    },
+    Variable {
+        name: "PGM_MTU",
+        values: "octets, 128 to 65535",
+        help: "Largest IP packet of a sender. Default: what the interface takes, on loopback 1500.",
+        set: |draft, value| {
+            let value = value.parse().ok().filter(|n| *n >= super::config::MTU_MIN);
+            assign(&mut draft.defaults.send.mtu, value)
+        },
+    },
+    Variable {
+        name: "PGM_LINGER",
+        values: "block, off or a number of milliseconds (background is not available yet)",
+        help: "How long the end of a sending process waits until data is out and repairs are served. \
+               Default block: at most a minute.",
+        set: |draft, value| {
+            let send = &mut draft.defaults.send;
+            match value {
+                "block" => {}
+                "off" => draft.defaults.exit_limit = Duration::ZERO,
+                _ => {
+                    let limit = Duration::from_millis(value.parse().ok()?);
+                    draft.defaults.exit_limit = limit;
+                    send.linger_max = limit;
+                    send.linger_quiet = send.linger_quiet.min(limit);
+                }
+            }
+            Some(())
+        },
+    },
+    Variable {
+        name: "PGM_NAK_BO_IVL",
+        values: DURATION,
+        help: "Longest random wait of a receiver before it asks for a repair, until the sender says otherwise. \
+               Long waits keep large groups quiet.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.nak_bo_ivl,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_NAK_RPT_IVL",
+        values: DURATION,
+        help: "Wait for the confirmation of a repair request before it is repeated.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.nak_rpt_ivl,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_NAK_RDATA_IVL",
+        values: DURATION,
+        help: "Wait for a confirmed repair before it is asked for again.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.nak_rdata_ivl,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_NAK_NCF_RETRIES",
+        values: COUNT,
+        help: "Unconfirmed requests for one packet before it counts as lost.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.nak_ncf_retries,
+                positive(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_NAK_DATA_RETRIES",
+        values: COUNT,
+        help: "Confirmed requests for one packet before it counts as lost.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.nak_data_retries,
+                positive(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_SPMR_BO_IVL",
+        values: DURATION,
+        help: "Longest random wait of a receiver before it asks a new sender for its state.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.spmr_bo_ivl,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_SPMR_SPM_IVL",
+        values: DURATION,
+        help: "Wait for a sender's state before it is asked for again.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.spmr_spm_ivl,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_FIRST_SPM_WAIT",
+        values: DURATION,
+        help: "How long the first data of a session may wait for the word where the session begins.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.first_spm_wait,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_RXW_SQNS",
+        values: "a power of two, 64 to 16777216",
+        help: "Packets a receiver's window holds.",
+        set: |draft, value| {
+            let value = positive(value).filter(|n: &u32| n.is_power_of_two());
+            let value = value.filter(|n| (64..=1 << 24).contains(n));
+            assign(&mut draft.defaults.listen.receiver.rxw_sqns, value)
+        },
+    },
+    Variable {
+        name: "PGM_RXW_BYTES",
+        values: "octets, with k, M or G",
+        help: "Octets a receiver's window holds.",
+        set: |draft, value| {
+            let value = octets(value).and_then(|n| usize::try_from(n).ok());
+            assign(&mut draft.defaults.listen.receiver.rxw_bytes, value)
+        },
+    },
+    Variable {
+        name: "PGM_MAX_APDU",
+        values: "octets, with k, M or G",
+        help: "Longest message a receiver takes.",
+        set: |draft, value| {
+            let value = octets(value).and_then(|n| usize::try_from(n).ok());
+            assign(&mut draft.defaults.listen.receiver.max_apdu, value)
+        },
+    },
+    Variable {
+        name: "PGM_PEER_EXPIRY",
+        values: DURATION,
+        help: "A sender that is silent for this long is forgotten.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.peer_expiry,
+                duration(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_GSO",
+        values: "on or off",
+        help: "Let the kernel cut runs of equal UDP datagrams (UDP_SEGMENT). Default off.",
+        set: |draft, value| assign(&mut draft.defaults.gso, switch(value)),
+    },
+    Variable {
+        name: "PGM_FAULT_LOSS",
+        values: "a share like 5% or 0.05",
+        help: "For tests: drop this share of arriving packets at random, before the protocol sees them.",
+        set: |draft, value| assign(&mut draft.defaults.fault_loss, share(value)),
+    },
+    Variable {
+        name: "PGM_FAULT_SEED",
+        values: COUNT,
+        help: "For tests: makes PGM_FAULT_LOSS drop the same packets each time.",
+        set: |draft, value| assign(&mut draft.defaults.fault_seed, value.parse().ok()),
+    },
+];
+
+/// Variables of OpenPGM, which a program under the shim may use as well: none of ours, no mistake either.
+const OPENPGM: &[&str] = &[
+    "PGM_TIMER",
+    "PGM_SLEEP",
+    "PGM_LOG_MASK",
+    "PGM_MIN_LOG_LEVEL",
+];
+
+/// Apply all variables that are set to something, in the table's order. The second part is a sentence
+/// for each that was not understood.
+pub(super) fn apply(mut draft: Draft, variables: &[(String, String)]) -> (Draft, Vec<String>) {
+    let mut errors = Vec::new();
+    for Variable {
+        name, values, set, ..
+    } in VARIABLES
+    {
+        let given = variables
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.trim());
+        if let Some(value) = given.filter(|value| !value.is_empty())
+            && set(&mut draft, value).is_none()
+        {
+            errors.push(format!("{name}={value}: must be {values}"));
+        }
+    }
+    if (draft.rate_kbits, draft.bytes, draft.msecs) != (None, None, None) {
+        let window = &mut draft.defaults.send.window;
+        match window.with(draft.rate_kbits, draft.bytes, draft.msecs) {
+            Some(combined) => *window = combined,
+            None => errors.push(
+                "PGM_RATE, PGM_WINDOW and PGM_WINDOW_MS contradict each other: window = rate × time"
+                    .to_owned(),
+            ),
+        }
+    }
+    (draft, errors)
+}
+
+/// Names that begin as ours and are in no table.
+pub(super) fn unknown(variables: &[(String, String)]) -> impl Iterator<Item = &str> {
+    variables
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !OPENPGM.contains(name) && VARIABLES.iter().all(|v| v.name != *name))
+}
+
+fn assign<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
+    Some(())
+}
+
+fn assign_some<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
+    assign(place, value.map(Some))
+}
+
+fn positive<T: std::str::FromStr + Default + PartialOrd>(value: &str) -> Option<T> {
+    value.parse().ok().filter(|n| *n > T::default())
+}
+
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "on" | "1" | "yes" => Some(true),
+        "off" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+fn level(value: &str) -> Option<Level> {
+    [
+        Level::Off,
+        Level::Error,
+        Level::Warn,
+        Level::Info,
+        Level::Debug,
+    ]
+    .into_iter()
+    .find(|level| level.name() == value)
+}
+
+fn interface(value: &str) -> WantedInterface {
+    match value.parse() {
+        Ok(addr) => WantedInterface::Addr(addr),
+        Err(_) => WantedInterface::Name(value.to_owned()),
+    }
+}
+
+fn encap(value: &str) -> Option<UdpEncap> {
+    let (unicast, multicast) = value.split_once(':').unwrap_or((value, value));
+    Some(UdpEncap {
+        unicast: positive(unicast)?,
+        multicast: positive(multicast)?,
+    })
+}
+
+/// A non-negative decimal number and what follows it.
+fn quantity(value: &str) -> Option<(f64, &str)> {
+    let end = value
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(value.len());
+    let (number, unit) = value.split_at(end);
+    Some((number.parse().ok()?, unit))
+}
+
+/// A number with k, M or G (powers of ten).
+fn scaled(value: &str) -> Option<f64> {
+    let (number, unit) = quantity(value)?;
+    Some(match unit {
+        "" => number,
+        "k" | "K" => number * 1e3,
+        "m" | "M" => number * 1e6,
+        "g" | "G" => number * 1e9,
+        _ => return None,
+    })
+}
+
+/// The whole number a parsed quantity stands for, if it is at least 1 and fits.
+fn whole(number: f64) -> Option<u32> {
+    let number = number.round();
+    // The range check makes the conversion exact.
+    (1.0..=f64::from(u32::MAX))
+        .contains(&number)
+        .then_some(number as u32)
+}
+
+fn octets(value: &str) -> Option<u32> {
+    whole(scaled(value)?)
+}
+
+/// kbit/s; 0 is unlimited.
+fn rate(value: &str) -> Option<u32> {
+    if value == "unlimited" {
+        Some(0)
+    } else {
+        whole(scaled(value)? / 1e3)
+    }
+}
+
+fn whole_percent(value: &str) -> Option<u8> {
+    value
+        .strip_suffix('%')
+        .unwrap_or(value)
+        .trim_end()
+        .parse()
+        .ok()
+}
+
+fn share(value: &str) -> Option<f64> {
+    let (number, unit) = quantity(value)?;
+    let share = match unit.trim_start() {
+        "%" => number / 100.0,
+        "" => number,
+        _ => return None,
+    };
+    (0.0..=1.0).contains(&share).then_some(share)
+}
+
+fn duration(value: &str) -> Option<Duration> {
+    let (number, unit) = quantity(value)?;
+    let seconds = match unit.trim_start() {
+        "us" => number / 1e6,
+        "" | "ms" => number / 1e3,
+        "s" => number,
+        _ => return None,
+    };
+    // A day is more than any timer of the protocol needs.
+    (seconds <= 86_400.0).then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::SendWindow;
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> (Draft, Vec<String>) {
+        let own = variables
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        apply(Draft::default(), &own.collect::<Vec<_>>())
+    }
+
+    fn defaults(variables: &[(&str, &str)]) -> Defaults {
+        let (draft, errors) = with(variables);
+        assert!(errors.is_empty(), "{errors:?}");
+        draft.defaults
+    }
+
+    fn window(variables: &[(&str, &str)]) -> (u32, u32, u32) {
+        let SendWindow {
+            rate_kbits,
+            msecs,
+            bytes,
+        } = defaults(variables).send.window;
+        (rate_kbits, msecs, bytes)
+    }
+
+    #[test]
+    fn defaults_keep_the_ratio_rule() {
+        let SendWindow {
+            rate_kbits,
+            msecs,
+            bytes,
+        } = defaults(&[]).send.window;
+        assert_eq!(rate_kbits / 8 * msecs, bytes);
+    }
+
+    #[test]
+    fn rate_window_and_time_follow_each_other() {
+        assert_eq!(window(&[("PGM_RATE", "10M")]), (10_000, 8_000, 10_000_000));
+        assert_eq!(window(&[("PGM_RATE", "1.5G")]), (1_500_000, 53, 10_000_000));
+        assert_eq!(window(&[("PGM_WINDOW", "1M")]), (100_000, 80, 1_000_000));
+        assert_eq!(
+            window(&[("PGM_WINDOW_MS", "100")]),
+            (100_000, 100, 1_250_000)
+        );
+        let both = [("PGM_WINDOW", "1M"), ("PGM_WINDOW_MS", "1000")];
+        assert_eq!(window(&both), (8_000, 1_000, 1_000_000));
+        assert_eq!(window(&[("PGM_RATE", "unlimited")]), (0, 0, 10_000_000));
+        let slow = [("PGM_RATE", "56k"), ("PGM_PROFILE", "windows")];
+        assert_eq!(window(&slow), (56, 1_428_571, 10_000_000));
+        assert_eq!(
+            window(&[("PGM_PROFILE", "windows")]),
+            (56, 1_428_571, 10_000_000)
+        );
+    }
+
+    #[test]
+    fn a_window_that_contradicts_its_rate_is_refused() {
+        let all = [
+            ("PGM_RATE", "8M"),
+            ("PGM_WINDOW", "1M"),
+            ("PGM_WINDOW_MS", "1000"),
+        ];
+        assert_eq!(window(&all), (8_000, 1_000, 1_000_000));
+        let (_, errors) = with(&[all[0], all[1], ("PGM_WINDOW_MS", "100")]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("contradict"), "{errors:?}");
+    }
+
+    #[test]
+    fn every_variable_takes_a_good_value_and_names_what_is_wrong_with_a_bad_one() {
+        let good = [
+            ("PGM_PROFILE", "windows"),
+            ("PGM_LOG", "debug"),
+            ("PGM_INTERFACE", "eth0"),
+            ("PGM_UDP_ENCAP", "3055:3056"),
+            ("PGM_RATE", "1G"),
+            ("PGM_WINDOW", "20M"),
+            ("PGM_WINDOW_MS", "160"),
+            ("PGM_WINDOW_ADV", "25"),
+            ("PGM_LATEJOIN", "75%"),
+            ("PGM_TTL", "0"),
+            ("PGM_LOOPBACK", "off"),
+            ("PGM_TOS", "184"),
+            ("PGM_MTU", "9000"),
+            ("PGM_LINGER", "250"),
+            ("PGM_NAK_BO_IVL", "500us"),
+            ("PGM_NAK_RPT_IVL", "20"),
+            ("PGM_NAK_RDATA_IVL", "0.1s"),
+            ("PGM_NAK_NCF_RETRIES", "10"),
+            ("PGM_NAK_DATA_RETRIES", "10"),
+            ("PGM_SPMR_BO_IVL", "1ms"),
+            ("PGM_SPMR_SPM_IVL", "1 s"),
+            ("PGM_FIRST_SPM_WAIT", "1s"),
+            ("PGM_RXW_SQNS", "4096"),
+            ("PGM_RXW_BYTES", "4M"),
+            ("PGM_MAX_APDU", "16M"),
+            ("PGM_PEER_EXPIRY", "10s"),
+            ("PGM_GSO", "on"),
+            ("PGM_FAULT_LOSS", "5%"),
+            ("PGM_FAULT_SEED", "7"),
+        ];
+        for variable in VARIABLES {
+            let (_, value) = good
+                .iter()
+                .find(|(name, _)| *name == variable.name)
+                .expect("in the list");
+            let (_, errors) = with(&[(variable.name, value)]);
+            assert!(errors.is_empty(), "{errors:?}");
+            if variable.name != "PGM_INTERFACE" {
+                let (_, errors) = with(&[(variable.name, "-1x")]);
+                let expected = format!("{}=-1x: must be {}", variable.name, variable.values);
+                assert_eq!(errors, [expected]);
+            }
+        }
+    }
+
+    #[test]
+    fn values_arrive_where_they_belong() {
+        let d = defaults(&[
+            ("PGM_INTERFACE", "10.0.0.1"),
+            ("PGM_UDP_ENCAP", "5555"),
+            ("PGM_NAK_BO_IVL", "500us"),
+            ("PGM_PEER_EXPIRY", "1.5s"),
+            ("PGM_FAULT_LOSS", "0.05"),
+            ("PGM_LATEJOIN", "50"),
+            ("PGM_LINGER", "250"),
+            ("PGM_TTL", " 3 "),
+            ("PGM_MTU", ""),
+        ]);
+        assert_eq!(
+            d.interface,
+            Some(WantedInterface::Addr([10, 0, 0, 1].into()))
+        );
+        assert_eq!(
+            d.encap,
+            UdpEncap {
+                unicast: 5555,
+                multicast: 5555
+            }
+        );
+        assert_eq!(d.listen.receiver.nak_bo_ivl, Duration::from_micros(500));
+        assert_eq!(d.listen.receiver.peer_expiry, Duration::from_millis(1500));
+        assert!((d.fault_loss - 0.05).abs() < 1e-9);
+        assert_eq!(
+            (d.send.late_join_percent, d.send.ttl, d.send.mtu),
+            (50, 3, 0)
+        );
+        assert_eq!(d.exit_limit, Duration::from_millis(250));
+        assert_eq!(d.send.linger_quiet, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let bad = [
+            ("PGM_RATE", "10Q"),
+            ("PGM_RATE", "100"),
+            ("PGM_RATE", "inf"),
+            ("PGM_RATE", "99999G"),
+            ("PGM_WINDOW", "5G"),
+            ("PGM_WINDOW", "0"),
+            ("PGM_LATEJOIN", "76"),
+            ("PGM_TTL", "256"),
+            ("PGM_UDP_ENCAP", "0:1"),
+            ("PGM_UDP_ENCAP", "1:2:3"),
+            ("PGM_FAULT_LOSS", "5"),
+            ("PGM_FAULT_LOSS", "1.2.3"),
+            ("PGM_LINGER", "background"),
+            ("PGM_RXW_SQNS", "1000"),
+            ("PGM_PEER_EXPIRY", "1e9s"),
+            ("PGM_MTU", "20"),
+        ];
+        for variable in bad {
+            let (_, errors) = with(&[variable]);
+            assert_eq!(errors.len(), 1, "{variable:?} gave {errors:?}");
+        }
+        let (_, errors) = with(&[("PGM_LINGER", "background")]);
+        assert!(errors[0].contains("not available yet"), "{errors:?}");
+    }
+
+    #[test]
+    fn names_nobody_knows_are_found() {
+        let set = ["PGM_RATE", "PGM_RAET", "PGM_TIMER"].map(|n| (n.to_owned(), String::new()));
+        assert_eq!(unknown(&set).collect::<Vec<_>>(), ["PGM_RAET"]);
+    }
+}
