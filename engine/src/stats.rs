@@ -15,6 +15,8 @@ pub struct SourceStats {
     pub naks_received: u64,
     /// SQNs asked for that were already behind the trailing edge.
     pub naks_too_late: u64,
+    /// NAKs not answered because they are not for us (NLAs), ask for parity, or for an SQN not sent yet.
+    pub naks_ignored: u64,
     /// Gauge: SQNs waiting for their RDATA.
     pub outstanding_naks: u64,
     /// SQNs asked for again shortly after their RDATA.

@@ -3,58 +3,26 @@
 //! Owns the TSI's sequence space. Knows no socket and no clock: the caller passes `now`, drains
 //! [`Source::poll_transmit`] and comes back at [`Source::poll_timeout`].
 
-use crate::num::{Sqn, Tsi};
+mod config;
+mod queue;
+mod rate;
+mod repair;
+mod spm;
+mod txw;
+
+pub use config::SourceConfig;
+
+use crate::num::{Nla, Sqn};
 use crate::stats::SourceStats;
-use crate::wire::Tpdu;
+use crate::wire::{Body, Data, Nak, NakBoIvl, Options, Spm, Tpdu, Window};
 use bytes::Bytes;
+use queue::SendQueue;
+use rate::{Meter, Regulator};
+use repair::{Repairs, SqnList};
+use spm::SpmSchedule;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
-
-/// Everything a source is told once.
-#[derive(Clone, Debug)]
-pub struct SourceConfig {
-    /// Session identifier.
-    pub tsi: Tsi,
-    /// Data-destination port: the session port receivers bind.
-    pub dport: u16,
-    /// Multicast group.
-    pub group: Ipv4Addr,
-    /// Unicast address receivers send NAKs to (SPM_PATH).
-    pub nla: Ipv4Addr,
-    /// Largest PGM packet (header, options, TSDU), octets; IP and UDP headers are not in it.
-    pub max_tpdu: usize,
-    /// First data SQN.
-    pub first_sqn: Sqn,
-    /// Octets of TPDUs on the wire per second, ODATA + RDATA + SPM; `None`: unlimited.
-    pub rate: Option<u64>,
-    /// Window limit, octets of TPDUs.
-    pub window_bytes: u64,
-    /// Data stays repairable at least this long, and longer while the window has room.
-    pub window_ivl: Duration,
-    /// Step of the trailing edge, percent of the window (RM_SEND_WINDOW_ADV_RATE).
-    pub window_adv_percent: u8,
-    /// Percentage of the window late joiners may ask for (RM_LATEJOIN).
-    pub late_join_percent: u8,
-    /// Ambient SPM interval.
-    pub ambient_spm_ivl: Duration,
-    /// First and last heartbeat SPM interval after data (IHB_MIN, IHB_MAX).
-    pub ihb_min: Duration,
-    /// See `ihb_min`.
-    pub ihb_max: Duration,
-    /// For this long after the start SPMs are dense and carry OPT_JOIN with the first SQN, so that a
-    /// receiver that was there before the source misses nothing whatever was lost.
-    pub start_ivl: Duration,
-    /// Bounds and start of the back-off interval advertised in OPT_NAK_BO_IVL (RFC 3208 §15.1).
-    pub nak_bo_min: Duration,
-    /// See `nak_bo_min`.
-    pub nak_bo_max: Duration,
-    /// See `nak_bo_min`.
-    pub nak_bo_default: Duration,
-    /// After FIN: the session ends when no NAK came for this long …
-    pub linger_quiet: Duration,
-    /// … and at the latest after this long.
-    pub linger_max: Duration,
-}
+use txw::{Entry, TxWindow};
 
 /// Why [`Source::send`] refused an APDU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,90 +41,394 @@ pub enum SendError {
 /// Longest APDU, octets.
 pub const MAX_APDU: usize = 256 << 20;
 
+/// Weight of repairs against new data when both wait: so many RDATA, then one ODATA (RFC 3208 §5.1.3).
+const RDATA_RUN: u32 = 4;
+
+/// A session does not end before this many SPMs told its FIN.
+const FINS: u32 = 8;
+
+/// Quiet time after FIN at least, in back-off intervals: a receiver must be able to ask, and ask again.
+const QUIET_BACKOFFS: u32 = 4;
+
 /// One PGM source.
 #[derive(Debug)]
 pub struct Source {
-    _todo: (),
+    config: SourceConfig,
+    queue: SendQueue,
+    txw: TxWindow,
+    repairs: Repairs,
+    spm: SpmSchedule,
+    spm_sqn: Sqn,
+    rate: Regulator,
+    /// RDATA sent since the last ODATA.
+    rdata_run: u32,
+    closed: bool,
+    /// Closed and everything sent.
+    fin_since: Option<Instant>,
+    /// The latest ODATA, RDATA or valid NAK.
+    active: Instant,
+    finished: bool,
+    stats: SourceStats,
+    meter: Meter,
 }
 
 impl Source {
-    /// A source that starts at `now`: its first SPM is due at once.
+    /// A source that starts at `now`: its first SPM is due at once. Values no source can work with (a
+    /// zero interval, a window below one TPDU) become the nearest workable ones.
     #[must_use]
     pub fn new(config: SourceConfig, now: Instant) -> Self {
-        let _ = (config, now);
-        todo!()
+        let config = config.clamped();
+        Self {
+            queue: SendQueue::new(&config),
+            txw: TxWindow::new(&config),
+            repairs: Repairs::new(&config, now),
+            spm: SpmSchedule::new(&config, now),
+            spm_sqn: config.first_sqn,
+            rate: Regulator::for_data(config.rate, config.max_tpdu, now),
+            rdata_run: 0,
+            closed: false,
+            fin_since: None,
+            active: now,
+            finished: false,
+            stats: SourceStats::default(),
+            meter: Meter::new(now),
+            config,
+        }
     }
 
     /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &SourceConfig {
-        todo!()
+        &self.config
     }
 
     /// Queue one APDU. It is cut into TSDUs as the rate admits them.
     ///
     /// # Errors
     /// [`SendError`]; the APDU was not taken.
-    pub fn send(&mut self, now: Instant, apdu: Bytes) -> Result<(), SendError> {
-        let _ = (now, apdu);
-        todo!()
+    pub fn send(&mut self, _now: Instant, apdu: Bytes) -> Result<(), SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        if apdu.is_empty() || apdu.len() > MAX_APDU {
+            return Err(SendError::Length);
+        }
+        if !self.queue.is_open() {
+            return Err(SendError::Full);
+        }
+        self.queue.push(apdu);
+        self.stats.messages_sent += 1;
+        Ok(())
     }
 
     /// Whether `send` would take another APDU.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        todo!()
+        !self.closed && self.queue.is_open()
     }
 
     /// Octets of APDUs accepted and not yet sent for the first time (SIOCOUTQ).
     #[must_use]
     pub fn unsent(&self) -> usize {
-        todo!()
+        self.queue.octets()
     }
 
     /// No more data: FIN is announced when the queue is empty, repairs go on (RFC 3208 §9.7).
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.closed = true;
+        self.begin_fin(now);
     }
 
     /// Closed, everything sent, and the linger over.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        todo!()
+        self.finished
     }
 
     /// A packet addressed to this TSI from a receiver: NAK, NNAK, SPMR, POLR, ACK.
-    pub fn handle_tpdu(&mut self, now: Instant, from: Ipv4Addr, tpdu: &Tpdu<'_>) {
-        let _ = (now, from, tpdu);
-        todo!()
+    pub fn handle_tpdu(&mut self, now: Instant, _from: Ipv4Addr, tpdu: &Tpdu<'_>) {
+        match &tpdu.body {
+            Body::Nak(nak) => self.handle_nak(now, nak, tpdu.parity),
+            // RFC 3208 §9.5: a DLR repairs it; for us it is accounting.
+            Body::Nnak(_) => self.stats.nnaks_received += 1,
+            Body::Spmr => {
+                self.stats.spmrs_received += 1;
+                self.spm.on_spmr(now);
+            }
+            _ => {}
+        }
     }
 
     /// Let timers that are due fire.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        if self.finish_at().is_some_and(|at| at <= now) {
+            self.finished = true;
+        }
     }
 
     /// When `handle_timeout` or `poll_transmit` has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        if self.finished {
+            return None;
+        }
+        let due = [self.repairs.ncf_at(), self.data_at(), self.finish_at()];
+        Some(due.into_iter().flatten().fold(self.spm.due(), Instant::min))
     }
 
     /// Append the next packet that may go now, by priority NCF, SPM, repairs and data (RFC 3208 §5.1.3).
     /// All go to the group.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
-        let _ = (now, out);
-        todo!()
+        if self.finished {
+            return None;
+        }
+        while self.repairs.ncf_at().is_some_and(|at| at <= now) {
+            if let Some(sqns) = self.repairs.take_ncf(now, &mut self.txw) {
+                return self.emit_ncf(now, &sqns, out);
+            }
+        }
+        if self.spm.due() <= now {
+            return Some(self.emit_spm(now, out));
+        }
+        if self.rate.ready_at() > now {
+            return None;
+        }
+        if self.rdata_run < RDATA_RUN
+            && let Some(emitted) = self.emit_rdata(now, out)
+        {
+            return Some(emitted);
+        }
+        self.emit_odata(now, out)
+            .or_else(|| self.emit_rdata(now, out))
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self, now: Instant) -> SourceStats {
-        let _ = now;
-        todo!()
+        SourceStats {
+            outstanding_naks: self.repairs.outstanding() as u64,
+            buffer_available: self.txw.free(),
+            trail: u64::from(self.txw.trail().0),
+            lead: u64::from(self.txw.lead().0),
+            rate_kbits_overall: self.meter.overall(now),
+            rate_kbits_last: self.meter.last(now),
+            ..self.stats
+        }
     }
+
+    fn handle_nak(&mut self, now: Instant, nak: &Nak, parity: bool) {
+        self.stats.naks_received += 1;
+        // RFC 3208 §5.2, §8.3: for our source and group. Parity NAKs need FEC, which we did not offer.
+        let ours =
+            nak.source == Nla::V4(self.config.nla) && nak.group == Nla::V4(self.config.group);
+        if !ours || parity {
+            self.stats.naks_ignored += 1;
+            return;
+        }
+        if self
+            .repairs
+            .on_nak(now, nak.sqns(), &mut self.txw, &mut self.stats)
+        {
+            self.active = now;
+        }
+    }
+
+    /// When RDATA or ODATA may go; `None` when there is none or only a repair can make room for it.
+    fn data_at(&self) -> Option<Instant> {
+        let ready = self.rate.ready_at();
+        if self.repairs.outstanding() > 0 {
+            return Some(ready);
+        }
+        let cut = self.queue.peek(self.txw.next(), self.closed)?;
+        if self.txw.has_room(cut.size) {
+            return Some(ready);
+        }
+        self.txw.release_at().map(|at| at.max(ready))
+    }
+
+    /// When the linger is over.
+    fn finish_at(&self) -> Option<Instant> {
+        let since = self.fin_since?;
+        let latest = since + self.config.linger_max;
+        match self.spm.fins_sent() {
+            0 => return None,
+            1..FINS => return Some(latest),
+            _ if !self.repairs.is_idle() => return Some(latest),
+            _ => {}
+        }
+        Some(latest.min(self.active.max(since) + self.quiet()))
+    }
+
+    fn quiet(&self) -> Duration {
+        self.config
+            .linger_quiet
+            .max(self.repairs.nak_bo_ivl() * QUIET_BACKOFFS)
+    }
+
+    /// RFC 3208 §9.7.2: the FIN is announced once SPM_LEAD is the last data there will be.
+    fn begin_fin(&mut self, now: Instant) {
+        if self.closed && self.queue.is_empty() && self.fin_since.is_none() {
+            self.fin_since = Some(now);
+            self.spm.on_fin(now, self.config.linger_quiet);
+        }
+    }
+
+    fn emit_ncf(&mut self, now: Instant, sqns: &SqnList, out: &mut Vec<u8>) -> Option<Emitted> {
+        let (first, rest) = sqns.split_first()?;
+        let body = Body::Ncf(Nak {
+            sqn: *first,
+            list: rest.iter().copied().collect(),
+            source: self.config.nla.into(),
+            group: self.config.group.into(),
+        });
+        let options = Options {
+            nak_bo_ivl: Some(self.nak_bo_ivl()),
+            ..Options::default()
+        };
+        let len = emit(&self.config, body, options, &[], out);
+        self.repairs.on_ncf_sent(now, len);
+        self.stats.ncfs_sent += 1;
+        self.on_emitted(now, len);
+        Some(Emitted {
+            len,
+            router_alert: true,
+        })
+    }
+
+    fn emit_spm(&mut self, now: Instant, out: &mut Vec<u8>) -> Emitted {
+        let body = Body::Spm(Spm {
+            spm_sqn: self.spm_sqn,
+            window: Some(Window {
+                trail: self.txw.trail(),
+                lead: self.txw.lead(),
+            }),
+            path: self.config.nla.into(),
+        });
+        let options = Options {
+            join: self.join(now),
+            nak_bo_ivl: Some(self.nak_bo_ivl()),
+            fin: self.spm.is_fin(),
+            ..Options::default()
+        };
+        let len = emit(&self.config, body, options, &[], out);
+        self.spm_sqn = self.spm_sqn.next();
+        self.spm.on_sent(now);
+        self.stats.spms_sent += 1;
+        self.on_emitted(now, len);
+        Emitted {
+            len,
+            router_alert: true,
+        }
+    }
+
+    fn emit_rdata(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
+        let sqn = self.repairs.take_rdata(now, &mut self.txw)?;
+        // A queued repair holds the trailing edge, so the packet is there.
+        let entry = self.txw.get(sqn)?;
+        // RFC 3208 §8.2: the trail is today's, not the original's.
+        let body = Body::Rdata(Data {
+            sqn,
+            trail: self.txw.trail(),
+        });
+        let len = emit(&self.config, body, entry.options(), &entry.tsdu, out);
+        self.rdata_run += 1;
+        self.stats.rdata_sent += 1;
+        self.on_data_emitted(now, len);
+        Some(Emitted {
+            len,
+            router_alert: true,
+        })
+    }
+
+    fn emit_odata(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
+        self.rdata_run = 0;
+        let sqn = self.txw.next();
+        let cut = self.queue.peek(sqn, self.closed)?;
+        if !self.txw.make_room(now, cut.size) {
+            return None;
+        }
+        let entry = Entry {
+            tsdu: self.queue.take(&cut)?,
+            fragment: cut.fragment,
+            syn: cut.syn,
+            fin: cut.fin,
+            size: cut.size as u32,
+            sent: now,
+            repair: None,
+        };
+        // RFC 3208 §3.6.2: the trail in every data packet is the current one.
+        let body = Body::Odata(Data {
+            sqn,
+            trail: self.txw.trail(),
+        });
+        let len = emit(&self.config, body, entry.options(), &entry.tsdu, out);
+        self.stats.odata_sent += 1;
+        self.stats.data_bytes_sent += entry.tsdu.len() as u64;
+        self.txw.push(entry);
+        self.on_data_emitted(now, len);
+        self.begin_fin(now);
+        Some(Emitted {
+            len,
+            router_alert: false,
+        })
+    }
+
+    fn on_data_emitted(&mut self, now: Instant, len: usize) {
+        self.spm.on_data(now);
+        self.active = now;
+        self.on_emitted(now, len);
+    }
+
+    fn on_emitted(&mut self, now: Instant, len: usize) {
+        self.rate.charge(now, len);
+        self.meter.record(now, len);
+        self.stats.total_bytes_sent += len as u64;
+    }
+
+    fn nak_bo_ivl(&self) -> NakBoIvl {
+        let micros = self.repairs.nak_bo_ivl().as_micros();
+        // RFC 3208 §15.4.1: no poll stands behind the value, so the interval SQN is 0.
+        NakBoIvl {
+            ivl: u32::try_from(micros).unwrap_or(u32::MAX),
+            ivl_sqn: Sqn(0),
+        }
+    }
+
+    /// OPT_JOIN (RFC 3208 §9.4): whoever hears an SPM of the start gets everything, a late joiner what
+    /// the option allows.
+    fn join(&self, now: Instant) -> Option<Sqn> {
+        let first = self.config.first_sqn;
+        if self.spm.is_start(now) && self.txw.trail() == first {
+            return Some(first);
+        }
+        let share = u64::from(self.txw.len()) * u64::from(self.config.late_join_percent) / 100;
+        // At most the window's length, which is 32 bits.
+        (share > 0).then(|| self.txw.next().minus(share as u32))
+    }
+}
+
+/// Append one TPDU of this source; returns its length.
+fn emit(
+    config: &SourceConfig,
+    body: Body,
+    options: Options,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> usize {
+    let before = out.len();
+    let (sport, dport, gsi) = (config.tsi.sport, config.dport, config.tsi.gsi);
+    Tpdu {
+        sport,
+        dport,
+        gsi,
+        parity: false,
+        var_pktlen: false,
+        body,
+        options,
+        payload,
+    }
+    .emit(out);
+    out.len() - before
 }
 
 /// What `poll_transmit` appended.

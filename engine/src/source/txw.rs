@@ -1,0 +1,285 @@
+//! Transmit window: what can be repaired, by SQN (RFC 3208 §3.3, §16).
+//!
+//! Departs from RFC 3208 §16: the window advances neither with time nor with data alone. Data leaves
+//! only when it is older than `window_ivl` *and* its room is needed, so a receiver has at least the
+//! time the option promises and usually more. A step of the trailing edge stops at an SQN whose repair
+//! is queued (§16.2 lets NAKs in the increment window hold the advance).
+
+use super::SourceConfig;
+use super::repair::Repair;
+use crate::num::Sqn;
+use crate::wire::{Fragment, Options};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Most SQNs held, whatever their size: bounds memory when TSDUs are tiny. Far below the 2³¹ - 1 of
+/// RFC 3208 §3.3.
+const MAX_SQNS: usize = 1 << 22;
+
+/// During a step of the trailing edge each new packet releases this many old ones, so that a step of
+/// a hundred thousand small packets is no pause.
+const RELEASE: usize = 16;
+
+/// One packet that was sent and can be sent again.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// A slice of the APDU.
+    pub(super) tsdu: Bytes,
+    pub(super) fragment: Option<Fragment>,
+    pub(super) syn: bool,
+    pub(super) fin: bool,
+    /// Octets of the TPDU.
+    pub(super) size: u32,
+    /// First sending.
+    pub(super) sent: Instant,
+    /// Present once a NAK asked for it.
+    pub(super) repair: Option<Box<Repair>>,
+}
+
+impl Entry {
+    /// Options of the ODATA and of every RDATA (RFC 3208 §9.2, §9.6, §9.7).
+    pub(super) fn options(&self) -> Options {
+        Options {
+            fragment: self.fragment,
+            syn: self.syn,
+            fin: self.fin,
+            ..Options::default()
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.repair
+            .as_ref()
+            .is_some_and(|repair| repair.is_queued())
+    }
+}
+
+/// Where an SQN lies.
+#[derive(Debug)]
+pub(super) enum Place<'a> {
+    Behind,
+    Inside(&'a mut Entry),
+    Ahead,
+}
+
+/// The window: a ring indexed by distance from the trailing edge.
+#[derive(Debug)]
+pub(super) struct TxWindow {
+    entries: VecDeque<Entry>,
+    trail: Sqn,
+    bytes: u64,
+    limit: u64,
+    /// Octets below which a step of the trailing edge ends.
+    low: u64,
+    ivl: Duration,
+    /// In the middle of a step.
+    advancing: bool,
+}
+
+impl TxWindow {
+    pub(super) fn new(config: &SourceConfig) -> Self {
+        let step = config.window_bytes * u64::from(config.window_adv_percent) / 100;
+        Self {
+            entries: VecDeque::new(),
+            trail: config.first_sqn,
+            bytes: 0,
+            limit: config.window_bytes,
+            low: config.window_bytes - step,
+            ivl: config.window_ivl,
+            advancing: false,
+        }
+    }
+
+    /// Oldest SQN that can be repaired.
+    pub(super) fn trail(&self) -> Sqn {
+        self.trail
+    }
+
+    /// Newest SQN sent; `trail - 1` when nothing is held.
+    pub(super) fn lead(&self) -> Sqn {
+        self.next().minus(1)
+    }
+
+    /// The SQN the next packet gets.
+    pub(super) fn next(&self) -> Sqn {
+        self.trail.plus(self.len())
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        // MAX_SQNS bounds it.
+        self.entries.len() as u32
+    }
+
+    /// Octets of the limit not used.
+    pub(super) fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.bytes)
+    }
+
+    pub(super) fn get(&self, sqn: Sqn) -> Option<&Entry> {
+        usize::try_from(sqn.since(self.trail))
+            .ok()
+            .and_then(|at| self.entries.get(at))
+    }
+
+    pub(super) fn place(&mut self, sqn: Sqn) -> Place<'_> {
+        // i32::MIN is unordered (RFC 3208 §3.3): never an old SQN.
+        let distance = sqn.since(self.trail);
+        match usize::try_from(distance) {
+            Ok(at) => self.entries.get_mut(at).map_or(Place::Ahead, Place::Inside),
+            Err(_) if distance == i32::MIN => Place::Ahead,
+            Err(_) => Place::Behind,
+        }
+    }
+
+    /// Whether a TPDU of `size` octets fits without releasing anything.
+    pub(super) fn has_room(&self, size: usize) -> bool {
+        self.bytes + size as u64 <= self.limit && self.entries.len() < MAX_SQNS
+    }
+
+    /// When the oldest packet may go; `None` while its repair is queued, or when nothing is held.
+    pub(super) fn release_at(&self) -> Option<Instant> {
+        let oldest = self.entries.front()?;
+        (!oldest.is_held()).then(|| oldest.sent + self.ivl)
+    }
+
+    /// Release what may go until `size` octets fit; whether they do.
+    pub(super) fn make_room(&mut self, now: Instant, size: usize) -> bool {
+        self.advancing |= !self.has_room(size);
+        let mut released = 0;
+        while self.advancing && (released < RELEASE || !self.has_room(size)) {
+            let may_go = self.release_at().is_some_and(|at| at <= now);
+            self.advancing = may_go && (self.bytes > self.low || !self.has_room(size));
+            if self.advancing {
+                self.release();
+                released += 1;
+            }
+        }
+        self.has_room(size)
+    }
+
+    fn release(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= u64::from(entry.size);
+            self.trail = self.trail.next();
+        }
+    }
+
+    /// Add the newest packet. The caller made room.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.bytes += u64::from(entry.size);
+        self.entries.push_back(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::Tsi;
+    use std::net::Ipv4Addr;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn window(bytes: u64, ivl: Duration, adv: u8) -> TxWindow {
+        let any = Ipv4Addr::LOCALHOST;
+        TxWindow::new(&SourceConfig {
+            first_sqn: Sqn(u32::MAX - 1),
+            window_bytes: bytes,
+            window_ivl: ivl,
+            window_adv_percent: adv,
+            ..SourceConfig::new(Tsi::default(), 1, any, any)
+        })
+    }
+
+    fn entry(size: u32, sent: Instant) -> Entry {
+        let tsdu = Bytes::from_static(b"x");
+        Entry {
+            tsdu,
+            fragment: None,
+            syn: false,
+            fin: false,
+            size,
+            sent,
+            repair: None,
+        }
+    }
+
+    #[test] // S-13, S-26, G-20
+    fn edges_cross_the_wrap() {
+        let t = Instant::now();
+        let mut w = window(10_000, MS, 0);
+        assert_eq!(w.lead(), w.trail().minus(1), "empty");
+        for _ in 0..4 {
+            w.push(entry(100, t));
+        }
+        assert_eq!(
+            (w.trail(), w.lead(), w.next()),
+            (Sqn(u32::MAX - 1), Sqn(1), Sqn(2))
+        );
+        assert!(w.get(Sqn(0)).is_some() && w.get(Sqn(2)).is_none());
+        assert!(matches!(w.place(Sqn(u32::MAX - 2)), Place::Behind));
+        assert!(matches!(w.place(Sqn(1)), Place::Inside(_)));
+        assert!(matches!(w.place(Sqn(2)), Place::Ahead));
+        let opposite = w.trail().plus(1 << 31);
+        assert!(
+            matches!(w.place(opposite), Place::Ahead),
+            "2^31 apart is unordered"
+        );
+    }
+
+    #[test] // S-22: time is a floor, octets are the ceiling
+    fn data_leaves_only_when_old_and_in_the_way() {
+        let t = Instant::now();
+        let mut w = window(1_000, 10 * MS, 0);
+        for i in 0..10 {
+            assert!(w.make_room(t + i * MS, 100), "room");
+            w.push(entry(100, t + i * MS));
+        }
+        assert!(!w.make_room(t + 9 * MS, 100), "full of young data");
+        assert_eq!(w.release_at(), Some(t + 10 * MS));
+        assert!(w.make_room(t + 10 * MS, 100));
+        assert_eq!(w.len(), 9);
+        assert!(w.make_room(t + 1_000 * MS, 100));
+        assert_eq!(w.len(), 9, "old data stays while there is room");
+    }
+
+    #[test] // S-22: the trailing edge moves in steps of window_adv_percent
+    fn a_step_frees_the_configured_share() {
+        let t = Instant::now();
+        let mut w = window(10_000, MS, 30);
+        for _ in 0..100 {
+            w.push(entry(100, t));
+        }
+        let lens: [u32; 31] = std::array::from_fn(|_| {
+            assert!(w.make_room(t + MS, 100));
+            w.push(entry(100, t + MS));
+            w.len()
+        });
+        assert_eq!(
+            lens[..3],
+            [100 - 16 + 1, 71, 72],
+            "a step is spread over packets, down to 70 %"
+        );
+        assert_eq!(
+            lens[30], 100,
+            "and then the edge rests until the window is full"
+        );
+    }
+
+    #[test] // S-23: a queued repair holds the trailing edge
+    fn a_queued_repair_holds_the_edge() {
+        let t = Instant::now();
+        let mut w = window(1_000, MS, 50);
+        for _ in 0..10 {
+            w.push(entry(100, t));
+        }
+        let held = w.trail().plus(2);
+        if let Place::Inside(entry) = w.place(held) {
+            entry.repair = Some(Box::new(Repair::queued(t)));
+        }
+        assert!(w.make_room(t + MS, 100));
+        assert_eq!(w.trail(), held);
+        assert!(!w.make_room(t + MS, 300));
+        assert_eq!(w.release_at(), None);
+    }
+}
