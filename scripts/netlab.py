@@ -1,0 +1,175 @@
+"""Two hosts or more in network namespaces, joined by veth or a bridge, with real packet loss.
+
+Used by the scripts of this directory; needs root, iproute2 and nftables. Names carry the process id, so
+several labs may run at once, and everything made here is removed again.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+SHIM = os.path.join(TARGET, "release", "libpgmshim.so")
+LOGS = os.path.join(TARGET, "logs")
+
+
+def missing():
+    """Why a lab cannot be made here, or None."""
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    for tool in ("ip", "nft", "ethtool"):
+        if not shutil.which(tool):
+            return f"{tool} is not installed"
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode != 0:
+        return "network namespaces are not permitted"
+    return None
+
+
+def build():
+    """The library and the two peers; returns a dict of their paths."""
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "-p", "pgmshim"], cwd=ROOT, check=True)
+    out = os.path.join(TARGET, "interop")
+    os.makedirs(out, exist_ok=True)
+    os.makedirs(LOGS, exist_ok=True)
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "openpgm-5.3"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    peers = {}
+    for name, extra in (("sockets", ["-I" + os.path.join(ROOT, "include")]), ("libpgm", flags)):
+        source = os.path.join(ROOT, "c-tests", "interop", name + ".c")
+        peers[name] = os.path.join(out, name)
+        command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", peers[name], source]
+        subprocess.run(command + extra, check=True)
+    return peers
+
+
+class Lab:
+    """A sender host (index 0) and `receivers` others, on one veth pair or one bridge."""
+
+    def __init__(self, receivers=1):
+        self.prefix = f"pgm{os.getpid()}"
+        self.hosts = [f"{self.prefix}h{i}" for i in range(receivers + 1)]
+        self.bridge = f"{self.prefix}br" if receivers > 1 else None
+        self.running = []
+
+    def __enter__(self):
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        for name in self.hosts + ([self.bridge] if self.bridge else []):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+    def _make(self):
+        for host in self.hosts + ([self.bridge] if self.bridge else []):
+            sh("ip", "netns", "add", host)
+        if self.bridge:
+            sh("ip", "-n", self.bridge, "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0")
+            sh("ip", "-n", self.bridge, "link", "set", "bridge0", "up")
+            for i, host in enumerate(self.hosts):
+                sh("ip", "link", "add", "eth", "netns", host, "type", "veth", "peer", "name", f"p{i}", "netns", self.bridge)
+                sh("ip", "-n", self.bridge, "link", "set", f"p{i}", "master", "bridge0", "up")
+        else:
+            sh("ip", "link", "add", "eth", "netns", self.hosts[0], "type", "veth", "peer", "name", "eth", "netns", self.hosts[1])
+        for i, host in enumerate(self.hosts):
+            # One datagram, one packet: otherwise a batch the kernel carries as one would be lost as one.
+            sh("ip", "netns", "exec", host, "ethtool", "-K", "eth", "tx-udp-segmentation", "off")
+            sh("ip", "-n", host, "addr", "add", f"{self.address(i)}/24", "dev", "eth")
+            sh("ip", "-n", host, "link", "set", "lo", "up")
+            sh("ip", "-n", host, "link", "set", "eth", "up")
+            sh("ip", "-n", host, "route", "add", "224.0.0.0/4", "dev", "eth")
+
+    def address(self, host):
+        """IPv4 address of a host."""
+        return f"10.99.0.{host + 1}"
+
+    def loss(self, host, percent):
+        """Drop this share of the packets that arrive at a host, whatever they are."""
+        rules = "add table netdev loss\ndelete table netdev loss\n"
+        if percent:
+            rules += (
+                "table netdev loss { chain in { type filter hook ingress device eth priority 0;"
+                f" numgen random mod 1000 < {round(percent * 10)} counter drop; }}; }}\n"
+            )
+        subprocess.run(
+            ["ip", "netns", "exec", self.hosts[host], "nft", "-f", "-"], input=rules, text=True, check=True
+        )
+
+    def start(self, host, argv, env=None, cpu=None, **popen):
+        """Start a command on a host."""
+        prefix = ["ip", "netns", "exec", self.hosts[host]]
+        if cpu is not None:
+            prefix += ["taskset", "-c", str(cpu)]
+        # env(1) sets the preload last, so that none of the helpers above loads the library.
+        variables = ["env"] + [f"{k}={v}" for k, v in (env or {}).items()]
+        process = subprocess.Popen(prefix + variables + argv, **popen)
+        self.running.append(process)
+        return process
+
+    def capture(self, host, path):
+        """Record what passes a host's interface until the returned process is terminated."""
+        process = self.start(
+            host, ["tcpdump", "-i", "eth", "-U", "-s", "0", "-B", "65536", "-w", path], stderr=subprocess.PIPE, text=True
+        )
+        process.stderr.readline()  # "listening on": packets are taken from here on
+        return process
+
+
+def sh(*argv):
+    """Run a command that must succeed."""
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+PRELOAD = {"LD_PRELOAD": SHIM}
+
+
+def transfer(lab, peers, sender, receiver, job, sender_env=None, receiver_env=None, pin=False, timeout=120):
+    """One transfer between two peers; returns (sender's report, receiver's report), each with "status"."""
+
+    def command(kind, role, host):
+        argv = [peers[kind], role, "-i", lab.address(host), *job]
+        env = dict(PRELOAD) if kind == "sockets" else {}
+        env.update((sender_env if role == "send" else receiver_env) or {} if kind == "sockets" else {})
+        return argv, env
+
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    argv, env = command(receiver, "recv", 1)
+    rx = lab.start(1, argv, env, cpu=1 if pin else None, **pipes)
+    ready = rx.stdout.readline()
+    if "ready" not in ready:
+        rx.kill()
+        return {"status": None}, {"status": rx.wait(), "error": (ready + rx.stderr.read()).strip()}
+    time.sleep(0.2)
+    argv, env = command(sender, "send", 0)
+    tx = lab.start(0, argv, env, cpu=0 if pin else None, **pipes)
+    results = []
+    deadline = time.monotonic() + timeout
+    for process in (rx, tx):
+        try:
+            out, err = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            err += f"\nstopped after {timeout} s"
+        lines = [line for line in out.splitlines() if line.startswith("{")]
+        result = json.loads(lines[-1]) if lines else {}
+        result.update(status=process.returncode, error=err.strip())
+        results.append(result)
+    return results[1], results[0]
+
+
+def note(text):
+    """One line to the person who waits."""
+    print(text, file=sys.stderr, flush=True)
