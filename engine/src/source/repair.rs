@@ -21,6 +21,9 @@ const NCF_HOLD: Duration = Duration::from_millis(2);
 const RDATA_HOLD: Duration = Duration::from_millis(3);
 /// An NCF silences receivers no sooner than this.
 const NCF_TRIP: Duration = Duration::from_millis(1);
+/// After its RDATA (and one back-off interval) an SQN stays in the window this long: the NAK of a
+/// receiver that lost the RDATA comes its NAK_RDATA_IVL later.
+const TRAIL_HOLD: Duration = Duration::from_millis(50);
 /// NCFs waiting at most; further ones share a packet [`NCF_HOLD`] later.
 const NCF_QUEUE: usize = 64;
 /// Largest NCF, octets, with room to spare.
@@ -37,6 +40,8 @@ pub(super) struct Repair {
     /// Its RDATA waits.
     queued: bool,
     rdata: Option<Instant>,
+    /// Until when the trailing edge should not pass it.
+    hold: Instant,
     ncf: Option<Instant>,
     /// A repeated NCF waits.
     ncf_waits: bool,
@@ -49,22 +54,29 @@ impl Repair {
             duplicated: false,
             queued: false,
             rdata: None,
+            hold: now,
             ncf: None,
             ncf_waits: false,
         }
     }
 
+    /// As it is while RDATA waits, and after that until `hold`.
     #[cfg(test)]
-    pub(super) fn queued(now: Instant) -> Self {
+    pub(super) fn example(queued: bool, hold: Instant) -> Self {
         Self {
-            queued: true,
-            ..Self::new(now)
+            queued,
+            ..Self::new(hold)
         }
     }
 
     /// Whether its RDATA waits to be sent.
     pub(super) fn is_queued(&self) -> bool {
         self.queued
+    }
+
+    /// Until when the trailing edge should not pass it, once its RDATA went.
+    pub(super) fn hold(&self) -> Instant {
+        self.hold
     }
 
     /// The RDATA went so recently that receivers may not have it yet.
@@ -270,6 +282,7 @@ impl Repairs {
             && let Some(repair) = &mut entry.repair
         {
             (repair.queued, repair.rdata) = (false, Some(now));
+            repair.hold = now + TRAIL_HOLD + self.backoff.ivl;
         }
         Some(sqn)
     }

@@ -2,8 +2,9 @@
 //!
 //! Departs from RFC 3208 §16: the window advances neither with time nor with data alone. Data leaves
 //! only when it is older than `window_ivl` *and* its room is needed, so a receiver has at least the
-//! time the option promises and usually more. A step of the trailing edge stops at an SQN whose repair
-//! is queued (§16.2 lets NAKs in the increment window hold the advance).
+//! time the option promises and usually more. As in §16.2, NAKs hold the trailing edge: it does not
+//! pass an SQN whose repair is queued, nor one that was repaired a moment ago (within a bound, so that
+//! no receiver can stop the source).
 
 use super::SourceConfig;
 use super::repair::Repair;
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 /// Most SQNs held, whatever their size: bounds memory when TSDUs are tiny. Far below the 2³¹ - 1 of
 /// RFC 3208 §3.3.
 const MAX_SQNS: usize = 1 << 22;
+
+/// Repairs hold data in the window for at most this long beyond `window_ivl`.
+const HOLD_MAX: Duration = Duration::from_millis(500);
 
 /// During a step of the trailing edge each new packet releases this many old ones, so that a step of
 /// a hundred thousand small packets is no pause.
@@ -46,12 +50,6 @@ impl Entry {
             fin: self.fin,
             ..Options::default()
         }
-    }
-
-    fn is_held(&self) -> bool {
-        self.repair
-            .as_ref()
-            .is_some_and(|repair| repair.is_queued())
     }
 }
 
@@ -140,7 +138,12 @@ impl TxWindow {
     /// When the oldest packet may go; `None` while its repair is queued, or when nothing is held.
     pub(super) fn release_at(&self) -> Option<Instant> {
         let oldest = self.entries.front()?;
-        (!oldest.is_held()).then(|| oldest.sent + self.ivl)
+        let at = oldest.sent + self.ivl;
+        match &oldest.repair {
+            None => Some(at),
+            Some(repair) if repair.is_queued() => None,
+            Some(repair) => Some(repair.hold().clamp(at, at + HOLD_MAX)),
+        }
     }
 
     /// Release what may go until `size` octets fit; whether they do.
@@ -266,20 +269,39 @@ mod tests {
         );
     }
 
-    #[test] // S-23: a queued repair holds the trailing edge
-    fn a_queued_repair_holds_the_edge() {
-        let t = Instant::now();
+    /// A full window of ten packets, the third of which is under repair.
+    fn under_repair(t: Instant, repair: Repair) -> TxWindow {
         let mut w = window(1_000, MS, 50);
         for _ in 0..10 {
             w.push(entry(100, t));
         }
-        let held = w.trail().plus(2);
-        if let Place::Inside(entry) = w.place(held) {
-            entry.repair = Some(Box::new(Repair::queued(t)));
+        if let Place::Inside(entry) = w.place(w.trail().plus(2)) {
+            entry.repair = Some(Box::new(repair));
         }
+        w
+    }
+
+    #[test] // S-23: a queued repair holds the trailing edge
+    fn a_queued_repair_holds_the_edge() {
+        let t = Instant::now();
+        let mut w = under_repair(t, Repair::example(true, t));
+        let held = w.trail().plus(2);
         assert!(w.make_room(t + MS, 100));
         assert_eq!(w.trail(), held);
-        assert!(!w.make_room(t + MS, 300));
+        assert!(!w.make_room(t + 10_000 * MS, 300));
         assert_eq!(w.release_at(), None);
+    }
+
+    #[test] // S-23: so does a recent one, for a bounded time
+    fn a_recent_repair_holds_the_edge_for_a_while() {
+        let t = Instant::now();
+        for (hold, until) in [(0, 1), (70, 70), (5_000, 501)] {
+            let mut w = under_repair(t, Repair::example(false, t + hold * MS));
+            let until = t + until * MS;
+            assert!(w.make_room(t + MS, 200));
+            assert_eq!(w.release_at(), Some(until));
+            assert!(until == t + MS || !w.make_room(until - MS, 300));
+            assert!(w.make_room(until, 300));
+        }
     }
 }

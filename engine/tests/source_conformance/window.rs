@@ -164,3 +164,61 @@ fn the_gauge_tells_free_octets() {
     let used = rig.sent[0].bytes.len() as u64;
     assert_eq!(rig.source.stats(rig.now).buffer_available, 1_000 - used);
 }
+
+/// Unlimited rate, a window of 100 kB and no time.
+fn fast() -> SourceConfig {
+    SourceConfig {
+        rate: None,
+        window_bytes: 100_000,
+        window_ivl: ms(0),
+        ..config()
+    }
+}
+
+/// Send as much as the source takes.
+fn flood(rig: &mut Rig) {
+    for _ in 0..200 {
+        if rig.source.is_writable() {
+            rig.send(apdu(1_400));
+        }
+        rig.drain();
+    }
+}
+
+#[test] // S-23, RFC 3208 §16.2: who lost the repair as well can ask again, however fast the source is
+fn a_recent_repair_holds_the_window() {
+    let mut rig = Rig::settled(fast());
+    flood(&mut rig);
+    let asked = rig.source.stats(rig.now).trail as u32 + 3;
+    rig.nak(&[asked]);
+    flood(&mut rig);
+    assert_eq!(
+        rig.source.stats(rig.now).trail as u32,
+        asked,
+        "the window is full and waits"
+    );
+    rig.run_for(ms(40));
+    rig.take();
+    rig.nak(&[asked]);
+    rig.drain();
+    assert_eq!(rig.kinds()[..2], ["NCF", "RDATA"]);
+    rig.run_for(ms(70));
+    flood(&mut rig);
+    assert!(
+        rig.source.stats(rig.now).trail as u32 > asked + 100,
+        "and goes on when nobody asks"
+    );
+}
+
+#[test] // a receiver that never stops asking cannot stop the source
+fn naks_hold_the_window_for_a_bounded_time() {
+    let mut rig = Rig::settled(fast());
+    flood(&mut rig);
+    let asked = rig.source.stats(rig.now).trail as u32;
+    for _ in 0..60 {
+        rig.nak(&[asked]);
+        rig.run_for(ms(10));
+        flood(&mut rig);
+    }
+    assert!(rig.source.stats(rig.now).trail as u32 > asked + 100);
+}
