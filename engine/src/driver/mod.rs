@@ -8,14 +8,23 @@ pub mod config;
 pub mod env;
 mod iface;
 pub mod log;
+mod pair;
+mod private;
 mod sys;
+mod thread;
+mod unix;
 
+pub use pair::{Identity, Role, identify, make_pair, park};
+pub use private::{PrivateFd, for_each_private_fd, forget_in_child, is_private_fd};
+
+use crate::log_line;
 use crate::stats::{ReceiverStats, SourceStats};
-use config::{ListenOptions, SendOptions};
+use config::{Defaults, ListenOptions, SendOptions};
+use crossbeam_channel::Sender;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 /// How PGM travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,29 +47,95 @@ pub enum Mode {
 /// A connected sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// For `stats`.
+    /// For `sender_stats` and `unsent`.
     pub id: Handle,
     /// Source address and TSI port: what `getsockname` says.
     pub local: SocketAddrV4,
 }
 
-/// Names a sender, listener or session inside the engine; 0 is never used.
+/// Names a sender, listener or session inside the engine; 0 is never used, none is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Handle(pub u64);
 
 /// The engine thread's handle. Dropping it does not end the thread.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Engine {
-    _todo: (),
+    /// Never freed: an engine lives as long as its process, and in the child of a fork nothing of it may
+    /// be touched, not even to drop it.
+    shared: &'static Shared,
 }
+
+#[derive(Debug)]
+struct Shared {
+    requests: Sender<Request>,
+    /// The eventfd the engine thread waits for.
+    wake: PrivateFd,
+    generation: u32,
+}
+
+/// How the engine thread answers.
+type Reply<T> = Sender<io::Result<T>>;
+
+/// What the engine thread is asked to do.
+#[derive(Debug)]
+enum Request {
+    Connect(Target, Box<SendOptions>, Reply<SenderInfo>),
+    Listen(Target, Box<ListenOptions>, Reply<Handle>),
+    Check(Carriage, Ipv4Addr, Vec<Ipv4Addr>, Reply<()>),
+    SenderStats(Handle, Reply<Option<SourceStats>>),
+    SessionStats(Handle, Reply<Option<ReceiverStats>>),
+    Unsent(Handle, Reply<usize>),
+    Drain(Instant, Reply<()>),
+}
+
+/// What `connect` and `listen` have in common.
+#[derive(Debug)]
+struct Target {
+    carriage: Carriage,
+    mode: Mode,
+    group: SocketAddrV4,
+    engine_end: PrivateFd,
+}
+
+/// `drain` gives up this much after its limit if the engine thread does not even say so.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Start the engine thread: all signals blocked, named `pgmshim`, its descriptors CLOEXEC and high.
+    /// Settings come from the environment.
+    ///
+    /// # Errors
+    /// `EINVAL` a variable has a value nobody understands (which is logged); of thread, epoll or eventfd creation.
+    pub fn start() -> io::Result<Self> {
+        let defaults = Defaults::from_env().map_err(|text| {
+            log_line!(log::Level::Error, "{text}");
+            io::Error::from_raw_os_error(libc::EINVAL)
+        })?;
+        Self::start_with(defaults)
+    }
+
+    /// As `start`, with these settings.
     ///
     /// # Errors
     /// Of thread, epoll or eventfd creation.
-    pub fn start() -> io::Result<Self> {
-        todo!()
+    pub fn start_with(defaults: Defaults) -> io::Result<Self> {
+        let wake = PrivateFd::from(sys::eventfd()?);
+        let (requests, incoming) = crossbeam_channel::unbounded();
+        thread::spawn(defaults, wake.as_raw_fd(), incoming)?;
+        let generation = private::generation();
+        Ok(Self {
+            shared: Box::leak(Box::new(Shared {
+                requests,
+                wake,
+                generation,
+            })),
+        })
+    }
+
+    /// Whether the engine thread is one of this process: false in the child of a fork.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.shared.generation == private::generation()
     }
 
     /// Begin a source. Messages are read from `engine_end` until end-of-file (the application's last
@@ -68,17 +143,22 @@ impl Engine {
     ///
     /// # Errors
     /// An errno: `ENODEV` no multicast-capable interface, `EADDRNOTAVAIL` interface not ours, `EPERM`
-    /// native without CAP_NET_RAW, `EADDRINUSE`, `ENOBUFS` …
+    /// native without CAP_NET_RAW, `EADDRINUSE`, `ENOBUFS` …; `EIO` the engine is gone.
     pub fn connect(
         &self,
         carriage: Carriage,
         mode: Mode,
         group: SocketAddrV4,
         options: SendOptions,
-        engine_end: OwnedFd,
+        engine_end: impl Into<PrivateFd>,
     ) -> io::Result<SenderInfo> {
-        let _ = (carriage, mode, group, options, engine_end);
-        todo!()
+        let target = Target {
+            carriage,
+            mode,
+            group,
+            engine_end: engine_end.into(),
+        };
+        self.call(|reply| Request::Connect(target, Box::new(options), reply))
     }
 
     /// Begin to listen. Each session is sent on `engine_end` as one message: a [`SessionHello`] with
@@ -93,46 +173,85 @@ impl Engine {
         mode: Mode,
         group: SocketAddrV4,
         options: ListenOptions,
-        engine_end: OwnedFd,
+        engine_end: impl Into<PrivateFd>,
     ) -> io::Result<Handle> {
-        let _ = (carriage, mode, group, options, engine_end);
-        todo!()
+        let target = Target {
+            carriage,
+            mode,
+            group,
+            engine_end: engine_end.into(),
+        };
+        self.call(|reply| Request::Listen(target, Box::new(options), reply))
     }
 
     /// What `connect` or `listen` would find for these interfaces, without opening anything: lets
     /// `bind` fail early.
     ///
     /// # Errors
-    /// `ENODEV`, `EADDRNOTAVAIL`, `EPERM`.
+    /// `ENODEV`, `EADDRNOTAVAIL`, `EPERM`; `EIO` the engine is gone.
     pub fn check(
         &self,
         carriage: Carriage,
         group: Ipv4Addr,
         interface: &[Ipv4Addr],
     ) -> io::Result<()> {
-        let _ = (carriage, group, interface);
-        todo!()
+        self.call(|reply| Request::Check(carriage, group, interface.to_vec(), reply))
     }
 
-    /// Counters of a sender.
+    /// Counters of a sender, also for a while after it finished.
     #[must_use]
     pub fn sender_stats(&self, id: Handle) -> Option<SourceStats> {
-        let _ = id;
-        todo!()
+        self.call(|reply| Request::SenderStats(id, reply))
+            .ok()
+            .flatten()
     }
 
-    /// Counters of a session.
+    /// Counters of a session, also for a while after it was reset.
     #[must_use]
     pub fn session_stats(&self, id: Handle) -> Option<ReceiverStats> {
-        let _ = id;
-        todo!()
+        self.call(|reply| Request::SessionStats(id, reply))
+            .ok()
+            .flatten()
     }
 
-    /// Wait until every sender whose application end is closed has finished its linger, or `limit`
-    /// passed; senders still open are treated as closed. Called as the process ends (D5).
+    /// Octets a sender's application end has taken that were not yet sent for the first time (SIOCOUTQ).
+    #[must_use]
+    pub fn unsent(&self, id: Handle) -> usize {
+        self.call(|reply| Request::Unsent(id, reply)).unwrap_or(0)
+    }
+
+    /// Wait until every sender has finished its linger, or `limit` passed; senders whose application end is
+    /// still open are treated as closed after what they have queued. Called as the process ends (D5). A
+    /// second call does not wait again for what the first gave up.
     pub fn drain(&self, limit: Duration) {
-        let _ = limit;
-        todo!()
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let Some(until) = Instant::now().checked_add(limit) else {
+            return;
+        };
+        if self.submit(Request::Drain(until, reply)) {
+            // Given up or the engine gone: either way there is nothing to wait for any more.
+            let _ = answer.recv_deadline(until + DRAIN_GRACE);
+        }
+    }
+
+    /// Hand a request to the engine thread. False: there is none.
+    fn submit(&self, request: Request) -> bool {
+        // The channel of a parent's engine may be locked for ever: not even a look at it.
+        if !self.is_here() || self.shared.requests.send(request).is_err() {
+            return false;
+        }
+        sys::eventfd_signal(self.shared.wake.as_raw_fd());
+        true
+    }
+
+    fn call<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> io::Result<T> {
+        let gone = || io::Error::from_raw_os_error(libc::EIO);
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        if !self.submit(request(reply)) {
+            return Err(gone());
+        }
+        // A request that panicked drops its reply unanswered.
+        answer.recv().unwrap_or_else(|_| Err(gone()))
     }
 }
 
@@ -155,14 +274,45 @@ pub struct SessionHello {
 impl SessionHello {
     /// "PGMs".
     pub const MAGIC: u32 = 0x5047_4d73;
+    /// Octets of the message.
+    pub const LEN: usize = 24;
+
+    /// The message.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..4].copy_from_slice(&self.magic.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.peer_addr);
+        bytes[8..10].copy_from_slice(&self.peer_port.to_le_bytes());
+        bytes[10..16].copy_from_slice(&self.gsi);
+        bytes[16..].copy_from_slice(&self.handle.to_le_bytes());
+        bytes
+    }
+
+    /// What [`Self::to_bytes`] made; `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let hello = Self {
+            magic: u32::from_le_bytes(bytes[..4].try_into().ok()?),
+            peer_addr: bytes[4..8].try_into().ok()?,
+            peer_port: u16::from_le_bytes(bytes[8..10].try_into().ok()?),
+            gsi: bytes[10..16].try_into().ok()?,
+            handle: u64::from_le_bytes(bytes[16..].try_into().ok()?),
+        };
+        (hello.magic == Self::MAGIC).then_some(hello)
+    }
 }
 
 /// A message longer than this does not travel through the pair itself (kernel limits): a memfd with its
 /// octets travels as SCM_RIGHTS beside a [`BigMessage`]. Shorter messages are never accompanied by a
 /// descriptor, so a descriptor is what tells the two apart.
+///
+/// The octets begin at offset 0 of the memfd, whatever its file position: use `pread` or `mmap`. The
+/// engine maps a memfd that is sealed against shrinking and writing and copies from any other.
 pub const PAIR_MESSAGE_MAX: usize = 128 << 10;
 
-/// Accompanies a memfd on a pair.
+/// Accompanies a memfd on a pair, little-endian.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BigMessage {
@@ -175,4 +325,59 @@ pub struct BigMessage {
 impl BigMessage {
     /// "PGMbig\0\0".
     pub const MAGIC: u64 = 0x5047_4d62_6967_0000;
+    /// Octets of the message.
+    pub const LEN: usize = 16;
+
+    /// The message.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..8].copy_from_slice(&self.magic.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.len.to_le_bytes());
+        bytes
+    }
+
+    /// What [`Self::to_bytes`] made; `None` for anything else.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let message = Self {
+            magic: u64::from_le_bytes(bytes[..8].try_into().ok()?),
+            len: u64::from_le_bytes(bytes[8..].try_into().ok()?),
+        };
+        (message.magic == Self::MAGIC).then_some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_on_pairs_have_the_layout_of_their_structs() {
+        assert_eq!(size_of::<SessionHello>(), SessionHello::LEN);
+        assert_eq!(size_of::<BigMessage>(), BigMessage::LEN);
+        let hello = SessionHello {
+            magic: SessionHello::MAGIC,
+            peer_addr: [192, 0, 2, 1],
+            peer_port: 0x1234,
+            gsi: [1, 2, 3, 4, 5, 6],
+            handle: 0x0102_0304_0506_0708,
+        };
+        let bytes = hello.to_bytes();
+        assert_eq!(
+            bytes,
+            *b"sMGP\xc0\0\x02\x01\x34\x12\x01\x02\x03\x04\x05\x06\x08\x07\x06\x05\x04\x03\x02\x01"
+        );
+        assert_eq!(SessionHello::from_bytes(&bytes), Some(hello));
+        assert_eq!(SessionHello::from_bytes(&bytes[1..]), None);
+        assert_eq!(SessionHello::from_bytes(&[0; 24]), None);
+
+        let big = BigMessage {
+            magic: BigMessage::MAGIC,
+            len: 16 << 20,
+        };
+        assert_eq!(BigMessage::from_bytes(&big.to_bytes()), Some(big));
+        assert_eq!(BigMessage::from_bytes(&[0; 16]), None);
+    }
 }
