@@ -92,4 +92,63 @@ mod tests {
         assert_eq!(Sqn(u32::MAX).next(), Sqn(0));
         assert_eq!(Sqn(0).minus(1), Sqn(u32::MAX));
     }
+
+    /// Numbers around every place where 32-bit arithmetic turns over.
+    const EDGES: [u32; 10] = [
+        0,
+        1,
+        2,
+        0x7FFF_FFFE,
+        0x7FFF_FFFF,
+        0x8000_0000,
+        0x8000_0001,
+        0xFFFF_FFFD,
+        0xFFFF_FFFE,
+        0xFFFF_FFFF,
+    ];
+
+    #[test]
+    fn of_two_numbers_at_most_one_is_newer() {
+        for (a, b) in EDGES
+            .into_iter()
+            .flat_map(|a| EDGES.map(|b| (Sqn(a), Sqn(b))))
+        {
+            let unordered = a == b || a.0.abs_diff(b.0) == 1 << 31;
+            let newer = [a.is_newer_than(b), b.is_newer_than(a)];
+            let one = newer == [true, false] || newer == [false, true];
+            assert_eq!(one, !unordered, "{a} and {b}: {newer:?}");
+            assert!(
+                !unordered || newer == [false, false],
+                "{a} and {b}: {newer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn distance_undoes_movement() {
+        for (start, n) in EDGES.into_iter().flat_map(|a| EDGES.map(|b| (Sqn(a), b))) {
+            assert_eq!(start.plus(n).since(start), n.cast_signed());
+            assert_eq!(start.minus(n).since(start), n.wrapping_neg().cast_signed());
+            assert_eq!(start.plus(n).minus(n), start);
+        }
+    }
+
+    #[test]
+    fn the_half_space_ahead_is_newer() {
+        for start in EDGES.map(Sqn) {
+            for n in [1, 2, 0x7FFF_FFFE, 0x7FFF_FFFF] {
+                assert!(start.plus(n).is_newer_than(start), "{start} + {n}");
+                assert!(!start.minus(n).is_newer_than(start), "{start} - {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn sessions_print_as_hexadecimal_and_port() {
+        let tsi = Tsi {
+            gsi: Gsi([0x0A, 0, 0xFF, 1, 2, 3]),
+            sport: 1000,
+        };
+        assert_eq!(tsi.to_string(), "0a00ff010203.1000");
+    }
 }
