@@ -2,20 +2,28 @@
 //!
 //! Owned by the engine thread. Knows addresses, ports and TSIs, not the protocol. Typical round:
 //! `receive` what is readable, hand it to the endpoint, `forward` what was somebody else's, `push` all
-//! the endpoint wants to send, `flush`; while `is_blocked`, push nothing more and `flush` again after a millisecond.
+//! the endpoint wants to send, `flush`; while `is_blocked`, push nothing more; while `needs_flush`,
+//! `flush` again after a millisecond.
 
 use super::Carriage;
-use super::config::{Defaults, SendOptions};
+use super::batch::{Batch, Exit};
+use super::config::{Defaults, SendOptions, UdpEncap, WantedInterface};
+use super::forward::{self, Forwarder};
 pub(super) use super::iface::Interface;
-use crate::Transmit;
+use super::native::{self, Ports, Upstream};
+pub(super) use super::sys::BATCH;
+use super::{iface, sys, udp};
 use crate::endpoint::{Arrival, SourceId};
 use crate::num::Tsi;
+use crate::{Destination, Transmit, Via};
+use socket2::Socket;
+use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::RawFd;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, RawFd};
 
-/// Names a descriptor of a carrier; not reused within a carrier's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names a descriptor of a carrier; not reused within a carrier's life, unlike the descriptor's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct PortId(pub u32);
 
 /// A descriptor of a carrier to be watched for input.
@@ -34,11 +42,11 @@ pub(super) struct CarrierStats {
     pub received: u64,
     /// Octets of them.
     pub received_bytes: u64,
-    /// Dropped because they are no whole packet: truncated, or a bad IP header.
+    /// Dropped because they are no whole packet: truncated, a bad IP header, a bad forwarded frame.
     pub bad_packets: u64,
     /// Dropped on purpose (`PGM_FAULT_LOSS`).
     pub fault_dropped: u64,
-    /// Dropped by the kernel because a receive buffer was full; of the sockets open now.
+    /// Dropped by the kernel because a receive buffer was full.
     pub kernel_dropped: u64,
     /// TPDUs the kernel took.
     pub sent: u64,
@@ -56,10 +64,81 @@ pub(super) struct CarrierStats {
     pub forwarded_in: u64,
 }
 
+/// Octets between two receive buffers: the longest IP packet, and a shift so that the beginnings of
+/// 64 packets do not all fall on the same cache sets. Pages never written to take no memory.
+const STRIDE: usize = (66 << 10) + 64;
+
 /// Sockets of one carriage.
 #[derive(Debug)]
 pub(super) struct Carrier {
-    _todo: (),
+    carriage: Carriage,
+    wanted: Option<WantedInterface>,
+    generation: u64,
+    next_port: u32,
+    /// Everything that receives.
+    ports: BTreeMap<PortId, Port>,
+    /// Any address: unicast goes out here, and comes in.
+    unicast: PortId,
+    sources: BTreeMap<SourceId, Source>,
+    members: Vec<Member>,
+    batch: Batch,
+    forwarder: Forwarder,
+    loss: Loss,
+    buffers: Vec<u8>,
+    stats: CarrierStats,
+}
+
+/// A socket that receives.
+#[derive(Debug)]
+struct Port {
+    socket: Socket,
+    kind: PortKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PortKind {
+    /// Unicast.
+    Unicast,
+    /// One group on one interface.
+    Group(Ipv4Addr),
+    /// Unicast that another process got for this TSI.
+    Inlet(Tsi),
+}
+
+/// A group joined on an interface.
+#[derive(Debug)]
+struct Member {
+    group: Ipv4Addr,
+    iface: u32,
+    addr: Ipv4Addr,
+    port: PortId,
+    /// Data-destination ports of the listeners, each as often as there are listeners.
+    dports: Vec<u16>,
+}
+
+/// Sockets of one source.
+#[derive(Debug)]
+struct Source {
+    tsi: Tsi,
+    /// Sends to the group.
+    plain: Socket,
+    /// The same with Router Alert; native only.
+    alert: Option<Socket>,
+    /// Receive for it: unicast to its very address, and the inlet; UDP only.
+    ports: Vec<PortId>,
+}
+
+/// PGM_FAULT_LOSS.
+#[derive(Debug)]
+struct Loss {
+    share: f64,
+    random: fastrand::Rng,
+}
+
+impl Loss {
+    fn strikes(&mut self) -> bool {
+        self.share > 0.0 && self.random.f64() < self.share
+    }
 }
 
 impl Carrier {
@@ -68,19 +147,48 @@ impl Carrier {
     /// # Errors
     /// `EPERM` native without CAP_NET_RAW, `EADDRINUSE` the port is taken by a program that does not share.
     pub(super) fn open(carriage: Carriage, defaults: &Defaults) -> io::Result<Self> {
-        let _ = (carriage, defaults);
-        todo!()
+        let socket = match carriage {
+            Carriage::Udp(encap) => udp::unicast(Ipv4Addr::UNSPECIFIED, encap.unicast)?,
+            Carriage::Native => native::unicast()?,
+        };
+        let mut carrier = Self {
+            carriage,
+            wanted: defaults.interface.clone(),
+            generation: 0,
+            next_port: 0,
+            ports: BTreeMap::new(),
+            unicast: PortId(0),
+            sources: BTreeMap::new(),
+            members: Vec::new(),
+            batch: Batch::new(defaults.gso && matches!(carriage, Carriage::Udp(_))),
+            forwarder: Forwarder::new()?,
+            loss: Loss {
+                share: defaults.fault_loss,
+                random: fastrand::Rng::with_seed(defaults.fault_seed),
+            },
+            buffers: vec![0; BATCH * STRIDE],
+            stats: CarrierStats::default(),
+        };
+        carrier.unicast = carrier.add_port(socket, PortKind::Unicast);
+        Ok(carrier)
     }
 
-    /// All descriptors to watch. Read it again when [`Self::generation`] has changed; descriptors that
-    /// are gone are closed, so they have left the epoll set by themselves.
+    /// All descriptors to watch. Read it again when [`Self::generation`] has changed, and compare by
+    /// [`PortId`]: ports that are gone are closed and thus out of the epoll set, and a new one may have
+    /// the number of one that is gone.
     pub(super) fn watches(&self) -> Vec<Watch> {
-        todo!()
+        self.ports
+            .iter()
+            .map(|(id, port)| Watch {
+                fd: port.socket.as_raw_fd(),
+                port: *id,
+            })
+            .collect()
     }
 
     /// Changes whenever `watches` does.
     pub(super) fn generation(&self) -> u64 {
-        todo!()
+        self.generation
     }
 
     /// The interface for this group (design D9): `wanted`, else `PGM_INTERFACE`, else the route, else the first
@@ -89,14 +197,25 @@ impl Carrier {
     /// # Errors
     /// `EADDRNOTAVAIL` no interface has the address, `ENODEV` no interface at all.
     pub(super) fn route(&self, group: Ipv4Addr, wanted: Option<Ipv4Addr>) -> io::Result<Interface> {
-        let _ = (group, wanted);
-        todo!()
+        let wanted = wanted
+            .filter(|addr| !addr.is_unspecified())
+            .map(WantedInterface::Addr);
+        iface::find(group, wanted.as_ref().or(self.wanted.as_ref()))
     }
 
     /// Largest TPDU of a source with these options: the IP packet less IP and UDP headers.
     pub(super) fn max_tpdu(&self, iface: &Interface, options: &SendOptions) -> usize {
-        let _ = (iface, options);
-        todo!()
+        let packet = match options.mtu {
+            0 => usize::try_from(iface.mtu)
+                .unwrap_or(usize::MAX)
+                .min(usize::from(u16::MAX)),
+            wanted => wanted.into(),
+        };
+        let overhead = match self.carriage {
+            Carriage::Udp(_) => udp::OVERHEAD,
+            Carriage::Native => native::OVERHEAD,
+        };
+        packet.saturating_sub(overhead)
     }
 
     /// Open the sockets of a source. Open it before the endpoint emits anything for it.
@@ -112,14 +231,59 @@ impl Carrier {
         iface: &Interface,
         options: &SendOptions,
     ) -> io::Result<()> {
-        let _ = (id, tsi, group, dport, iface, options);
-        todo!()
+        // The session port is in the TPDUs; no socket of a source depends on it.
+        let _ = dport;
+        let source = match self.carriage {
+            Carriage::Udp(encap) => {
+                let inlet = forward::inlet(tsi)?;
+                let to = SocketAddrV4::new(group, encap.multicast);
+                let plain = udp::source(to, iface, options)?;
+                // The kernel prefers this socket to those for any address: so receivers on this host,
+                // other implementations among them, cannot take the NAKs away.
+                let unicast = udp::unicast(iface.addr, encap.unicast)?;
+                let ports = vec![
+                    self.add_port(inlet, PortKind::Inlet(tsi)),
+                    self.add_port(unicast, PortKind::Unicast),
+                ];
+                Source {
+                    tsi,
+                    plain,
+                    alert: None,
+                    ports,
+                }
+            }
+            Carriage::Native => {
+                let [plain, alert] = native::source(group, iface, options)?;
+                Source {
+                    tsi,
+                    plain,
+                    alert: Some(alert),
+                    ports: Vec::new(),
+                }
+            }
+        };
+        self.sources.insert(id, source);
+        self.filter_unicast()
     }
 
     /// Close the sockets of a source; what it still has queued is sent or dropped first.
     pub(super) fn close_source(&mut self, id: SourceId) {
-        let _ = id;
-        todo!()
+        // Refusals are counted; nobody is left to tell.
+        let _ = self.batch.flush();
+        let Some(source) = self.sources.remove(&id) else {
+            return;
+        };
+        for socket in [Some(&source.plain), source.alert.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            self.batch.forget(socket.as_raw_fd());
+        }
+        for port in source.ports {
+            self.remove_port(port);
+        }
+        // The old filter only passes more than needed.
+        let _ = self.filter_unicast();
     }
 
     /// Join the group on these interfaces. Joins are counted: several listeners share a socket.
@@ -132,14 +296,59 @@ impl Carrier {
         dport: u16,
         ifaces: &[Interface],
     ) -> io::Result<()> {
-        let _ = (group, dport, ifaces);
-        todo!()
+        for (i, iface) in ifaces.iter().enumerate() {
+            if let Err(error) = self.join_one(group, dport, iface) {
+                self.leave(group, dport, &ifaces[..i]);
+                return Err(error);
+            }
+        }
+        self.filter_unicast()
+    }
+
+    fn join_one(&mut self, group: Ipv4Addr, dport: u16, iface: &Interface) -> io::Result<()> {
+        let found = self.members.iter().position(|m| m.is(group, iface));
+        let index = match found {
+            Some(index) => index,
+            None => {
+                let socket = match self.carriage {
+                    Carriage::Udp(encap) => udp::group(group, encap.multicast, iface)?,
+                    Carriage::Native => native::group(group, iface)?,
+                };
+                let port = self.add_port(socket, PortKind::Group(group));
+                let (iface, addr) = (iface.index, iface.addr);
+                self.members.push(Member {
+                    group,
+                    iface,
+                    addr,
+                    port,
+                    dports: Vec::new(),
+                });
+                self.members.len() - 1
+            }
+        };
+        self.members[index].dports.push(dport);
+        self.filter_member(index)
     }
 
     /// Undo one `join` with the same arguments.
     pub(super) fn leave(&mut self, group: Ipv4Addr, dport: u16, ifaces: &[Interface]) {
-        let _ = (group, dport, ifaces);
-        todo!()
+        for iface in ifaces {
+            let Some(index) = self.members.iter().position(|m| m.is(group, iface)) else {
+                continue;
+            };
+            let member = &mut self.members[index];
+            if let Some(at) = member.dports.iter().position(|p| *p == dport) {
+                member.dports.swap_remove(at);
+            }
+            if member.dports.is_empty() {
+                let member = self.members.swap_remove(index);
+                self.remove_port(member.port);
+            } else {
+                // The old filter only passes more than needed.
+                let _ = self.filter_member(index);
+            }
+        }
+        let _ = self.filter_unicast();
     }
 
     /// Receive one batch from a watched descriptor; `each` gets every TPDU. Returns how many packets the
@@ -152,26 +361,127 @@ impl Carrier {
         port: PortId,
         each: &mut dyn FnMut(Arrival, &[u8]),
     ) -> io::Result<usize> {
-        let _ = (port, each);
-        todo!()
+        let Some(Port { socket, kind }) = self.ports.get(&port) else {
+            return Ok(0);
+        };
+        let batch = match sys::receive_batch(socket.as_raw_fd(), &mut self.buffers, STRIDE) {
+            Ok(batch) => batch,
+            Err(error) if is_passing(&error) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let (stats, loss) = (&mut self.stats, &mut self.loss);
+        let mut deliver = |stats: &mut CarrierStats, arrival, tpdu: &[u8]| {
+            if loss.strikes() {
+                stats.fault_dropped += 1;
+                return;
+            }
+            stats.received += 1;
+            stats.received_bytes += tpdu.len() as u64;
+            each(arrival, tpdu);
+        };
+        for (incoming, buffer) in batch.iter().zip(self.buffers.chunks_exact(STRIDE)) {
+            let packet = &buffer[..incoming.len];
+            let group = match kind {
+                PortKind::Group(group) => Some(*group),
+                PortKind::Unicast => None,
+                PortKind::Inlet(tsi) => {
+                    let mut frames = 0;
+                    let bad = forward::open_frames(*tsi, packet, |from, tpdu| {
+                        frames += 1;
+                        deliver(stats, Arrival { from, group: None }, tpdu);
+                    });
+                    stats.forwarded_in += frames;
+                    stats.bad_packets += bad;
+                    continue;
+                }
+            };
+            let tpdu = match self.carriage {
+                Carriage::Udp(_) => Some(packet),
+                Carriage::Native => native::strip_ip_header(packet),
+            };
+            match tpdu.filter(|_| !incoming.truncated) {
+                Some(tpdu) => deliver(
+                    stats,
+                    Arrival {
+                        from: incoming.from,
+                        group,
+                    },
+                    tpdu,
+                ),
+                None => stats.bad_packets += 1,
+            }
+        }
+        Ok(batch.len())
     }
 
     /// Queue one TPDU; sends when the batch is full.
     pub(super) fn push(&mut self, transmit: &Transmit, tpdu: &[u8]) {
-        let _ = (transmit, tpdu);
-        todo!()
+        self.batch.buffer().extend_from_slice(tpdu);
+        self.commit(&Transmit {
+            len: tpdu.len(),
+            ..*transmit
+        });
     }
 
     /// The batch's buffer, to let `poll_transmit` append to it directly. Every TPDU appended must be
     /// announced with [`Self::commit`] before the next. `push` does both with a copy.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        todo!()
+        self.batch.buffer()
     }
 
     /// Queue the `transmit.len` octets just appended to [`Self::buffer`]; sends when the batch is full.
     pub(super) fn commit(&mut self, transmit: &Transmit) {
-        let _ = transmit;
-        todo!()
+        let source = match transmit.via {
+            Via::Source(id) => self.sources.get(&id),
+            Via::Session(_) => None,
+        };
+        let Transmit { len, ttl, .. } = *transmit;
+        let unicast = self.ports[&self.unicast].socket.as_raw_fd();
+        let full = match (transmit.to, source) {
+            (Destination::Group(_), Some(source)) => {
+                let alert = source.alert.as_ref().filter(|_| transmit.router_alert);
+                let fd = alert.unwrap_or(&source.plain).as_raw_fd();
+                self.batch.queue(
+                    len,
+                    [Exit {
+                        fd,
+                        to: None,
+                        via: None,
+                        ttl,
+                    }],
+                )
+            }
+            (Destination::Group(group), None) => {
+                // A receiver's word to the others: wherever the group was joined.
+                let to = Some(self.address(group));
+                let members = self.members.iter().filter(|m| m.group == group);
+                self.batch.queue(
+                    len,
+                    members.map(|m| Exit {
+                        fd: unicast,
+                        to,
+                        via: Some((m.iface, m.addr)),
+                        ttl,
+                    }),
+                )
+            }
+            (Destination::Host(host), _) => {
+                let to = Some(self.address(host));
+                self.batch.queue(
+                    len,
+                    [Exit {
+                        fd: unicast,
+                        to,
+                        via: None,
+                        ttl,
+                    }],
+                )
+            }
+        };
+        if full {
+            // What is refused for good is counted; what is refused for now stays.
+            let _ = self.batch.flush();
+        }
     }
 
     /// Send all that is queued. What a socket refuses for now stays queued, see [`Self::is_blocked`].
@@ -179,26 +489,149 @@ impl Carrier {
     /// # Errors
     /// The first packet refused for good, after everything was tried; already counted.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        todo!()
+        self.forwarder.flush();
+        self.batch.flush()
     }
 
-    /// Something is still queued because a socket refused it: push nothing more, `flush` again after
+    /// TPDUs are still queued because a socket refused them: push nothing more, `flush` again after
     /// about a millisecond.
     pub(super) fn is_blocked(&self) -> bool {
-        todo!()
+        self.batch.is_blocked()
+    }
+
+    /// `flush` again after about a millisecond, though nothing new is pushed: blocked, or a process that
+    /// TPDUs are forwarded to is slow (which is no reason to stop pushing).
+    pub(super) fn needs_flush(&self) -> bool {
+        self.batch.is_blocked() || self.forwarder.is_waiting()
     }
 
     /// Hand an upstream TPDU for a TSI of another process of this host to that process (design D6).
     pub(super) fn forward(&mut self, tsi: Tsi, tpdu: &[u8], from: Ipv4Addr) {
-        let _ = (tsi, tpdu, from);
-        todo!()
+        // Native: the kernel has given everybody a copy. Our own: it would come back for ever.
+        let ours = self.sources.values().any(|source| source.tsi == tsi);
+        if ours || self.carriage == Carriage::Native {
+            self.stats.forward_dropped += 1;
+        } else {
+            self.forwarder.forward(tsi, tpdu, from);
+        }
     }
 
     /// Counters.
     pub(super) fn stats(&self) -> CarrierStats {
-        todo!()
+        let open = self
+            .ports
+            .values()
+            .map(|port| sys::kernel_drops(port.socket.as_raw_fd()));
+        let sent = self.batch.sent;
+        CarrierStats {
+            kernel_dropped: self.stats.kernel_dropped + open.sum::<u64>(),
+            sent: sent.packets,
+            sent_bytes: sent.octets,
+            send_errors: sent.errors,
+            blocked: sent.blocked,
+            forwarded: self.forwarder.forwarded,
+            forward_dropped: self.stats.forward_dropped + self.forwarder.dropped,
+            ..self.stats
+        }
+    }
+
+    /// Where a host or group listens.
+    fn address(&self, to: Ipv4Addr) -> SocketAddrV4 {
+        let port = match self.carriage {
+            Carriage::Udp(UdpEncap { unicast, multicast }) => {
+                if to.is_multicast() {
+                    multicast
+                } else {
+                    unicast
+                }
+            }
+            Carriage::Native => 0,
+        };
+        SocketAddrV4::new(to, port)
+    }
+
+    fn add_port(&mut self, socket: Socket, kind: PortKind) -> PortId {
+        let id = PortId(self.next_port);
+        self.next_port = self.next_port.wrapping_add(1);
+        self.generation += 1;
+        self.ports.insert(id, Port { socket, kind });
+        id
+    }
+
+    fn remove_port(&mut self, id: PortId) {
+        if let Some(port) = self.ports.remove(&id) {
+            self.generation += 1;
+            self.stats.kernel_dropped += sys::kernel_drops(port.socket.as_raw_fd());
+        }
+    }
+
+    /// Tell the kernel which PGM ports the unicast socket is for; native only.
+    fn filter_unicast(&self) -> io::Result<()> {
+        if self.carriage != Carriage::Native {
+            return Ok(());
+        }
+        let sessions = self.members.iter().flat_map(|m| &m.dports).copied();
+        let sources = self.sources.values().map(|source| source.tsi.sport);
+        native::attach(
+            &self.ports[&self.unicast].socket,
+            &Ports {
+                sessions: distinct(sessions),
+                sources: distinct(sources),
+                upstream: Upstream::Destination,
+            },
+        )
+    }
+
+    /// The same for the socket of a group.
+    fn filter_member(&self, index: usize) -> io::Result<()> {
+        if self.carriage != Carriage::Native {
+            return Ok(());
+        }
+        let Member { port, dports, .. } = &self.members[index];
+        let ports = distinct(dports.iter().copied());
+        native::attach(
+            &self.ports[port].socket,
+            &Ports {
+                sessions: ports.clone(),
+                sources: ports,
+                upstream: Upstream::Source,
+            },
+        )
     }
 }
 
-/// Most packets of one batch.
-pub(super) const BATCH: usize = 64;
+impl Member {
+    fn is(&self, group: Ipv4Addr, iface: &Interface) -> bool {
+        (self.group, self.iface) == (group, iface.index)
+    }
+}
+
+fn distinct(ports: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut ports: Vec<u16> = ports.collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Errors of a receive that say nothing about the next one.
+fn is_passing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(
+        errno,
+        // The latter are ICMP errors, reported on whatever call comes next.
+        Some(
+            libc::EAGAIN
+                | libc::EINTR
+                | libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EMSGSIZE
+        )
+    )
+}
+
+#[cfg(test)]
+#[path = "carrier_tests.rs"]
+mod tests;

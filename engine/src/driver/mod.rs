@@ -3,15 +3,19 @@
 //! [`Engine`] is the handle the shim (or a tool) holds. Every call is a request to the engine thread
 //! and returns when it answered; the engine never waits for the application, so calls are short.
 
+mod batch;
 mod carrier;
 pub mod config;
 pub mod env;
+mod forward;
 mod iface;
 pub mod log;
+mod native;
 mod pair;
 mod private;
 mod sys;
 mod thread;
+mod udp;
 mod unix;
 
 pub use pair::{Identity, Role, identify, make_pair, park};

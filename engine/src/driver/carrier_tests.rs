@@ -1,0 +1,789 @@
+//! Carriers on loopback, with real sockets.
+
+use super::super::config::ListenOptions;
+use super::*;
+use crate::endpoint::SessionId;
+use crate::num::Gsi;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+const LO: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 192, 7, 1);
+const OTHER: Ipv4Addr = Ipv4Addr::new(239, 192, 7, 2);
+const DPORT: u16 = 7500;
+
+/// Packet types used here.
+const ODATA: u8 = 0x4;
+const NAK: u8 = 0x8;
+
+/// Two ports nobody uses, so that tests and strangers do not meet.
+fn encap() -> UdpEncap {
+    let free = [0, 0].map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bind"));
+    let [unicast, multicast] = free.map(|s| s.local_addr().expect("address").port());
+    UdpEncap { unicast, multicast }
+}
+
+fn udp(encap: UdpEncap) -> Carrier {
+    Carrier::open(Carriage::Udp(encap), &Defaults::default()).expect("open")
+}
+
+fn lo(carrier: &Carrier) -> Interface {
+    carrier.route(GROUP, Some(LO)).expect("loopback is up")
+}
+
+/// A TSI of this process and test: tests may run as threads of one process.
+fn tsi(sport: u16) -> Tsi {
+    let mut hasher = DefaultHasher::new();
+    (std::process::id(), std::thread::current().id()).hash(&mut hasher);
+    let [gsi @ .., _, _] = hasher.finish().to_be_bytes();
+    Tsi {
+        gsi: Gsi(gsi),
+        sport,
+    }
+}
+
+/// A minimal TPDU with a number in it.
+fn tpdu(kind: u8, tsi: Tsi, dport: u16, number: u32) -> Vec<u8> {
+    let ports = if kind == NAK {
+        [dport, tsi.sport]
+    } else {
+        [tsi.sport, dport]
+    };
+    let mut tpdu: Vec<u8> = ports.iter().flat_map(|p| p.to_be_bytes()).collect();
+    tpdu.extend([kind, 0, 0, 0]);
+    tpdu.extend(tsi.gsi.0);
+    tpdu.extend([0, 0]);
+    tpdu.extend(number.to_be_bytes());
+    tpdu
+}
+
+fn open_source(carrier: &mut Carrier, id: u32, group: Ipv4Addr, tsi: Tsi) {
+    let options = Defaults::default().send;
+    let iface = lo(carrier);
+    carrier
+        .open_source(SourceId(id), tsi, group, DPORT, &iface, &options)
+        .expect("source");
+}
+
+fn join(carrier: &mut Carrier, group: Ipv4Addr) {
+    let iface = lo(carrier);
+    carrier.join(group, DPORT, &[iface]).expect("join");
+}
+
+fn from_source(id: u32, group: Ipv4Addr) -> Transmit {
+    Transmit {
+        to: Destination::Group(group),
+        via: Via::Source(SourceId(id)),
+        len: 0,
+        router_alert: false,
+        ttl: None,
+    }
+}
+
+fn from_session(to: Destination) -> Transmit {
+    Transmit {
+        to,
+        via: Via::Session(SessionId(1)),
+        len: 0,
+        router_alert: false,
+        ttl: None,
+    }
+}
+
+/// Send TPDUs and insist that the kernel took them.
+fn send(carrier: &mut Carrier, transmit: &Transmit, tpdus: &[Vec<u8>]) {
+    let before = carrier.stats();
+    for tpdu in tpdus {
+        carrier.push(transmit, tpdu);
+    }
+    carrier.flush().expect("flush");
+    let after = carrier.stats();
+    assert_eq!(
+        (after.sent - before.sent, after.send_errors),
+        (tpdus.len() as u64, 0)
+    );
+}
+
+/// All that has arrived, in order per socket. Loopback delivers before `sendmmsg` returns.
+fn arrivals(carrier: &mut Carrier) -> Vec<(Arrival, Vec<u8>)> {
+    let mut all = Vec::new();
+    for Watch { port, .. } in carrier.watches() {
+        while carrier
+            .receive(port, &mut |a, tpdu| all.push((a, tpdu.to_vec())))
+            .expect("receive")
+            > 0
+        {}
+    }
+    all
+}
+
+fn by_unicast(from: Ipv4Addr) -> Arrival {
+    Arrival { from, group: None }
+}
+
+fn on_group(group: Ipv4Addr) -> Arrival {
+    Arrival {
+        from: LO,
+        group: Some(group),
+    }
+}
+
+fn is_root() -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Run as another user, which only this one thread becomes.
+fn as_user<T: Send>(uid: libc::uid_t, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: the raw call changes the ids of the calling thread alone.
+            assert_eq!(
+                unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) },
+                0
+            );
+            work()
+        });
+        thread.join().expect("no panic")
+    })
+}
+
+#[test]
+fn data_goes_to_the_group_and_naks_come_back_by_unicast() {
+    let encap = encap();
+    let [mut sender, mut receiver] = [udp(encap), udp(encap)];
+    let t = tsi(1);
+    open_source(&mut sender, 1, GROUP, t);
+    join(&mut receiver, GROUP);
+    let data: Vec<_> = (0..200).map(|n| tpdu(ODATA, t, DPORT, n)).collect();
+    send(&mut sender, &from_source(1, GROUP), &data);
+    let expected: Vec<_> = data.into_iter().map(|d| (on_group(GROUP), d)).collect();
+    assert_eq!(arrivals(&mut receiver), expected);
+    assert_eq!(arrivals(&mut sender), [], "the sender did not join");
+
+    let nak = tpdu(NAK, t, DPORT, 5);
+    send(
+        &mut receiver,
+        &from_session(Destination::Host(LO)),
+        std::slice::from_ref(&nak),
+    );
+    assert_eq!(arrivals(&mut sender), [(by_unicast(LO), nak)]);
+    assert_eq!(arrivals(&mut receiver), []);
+    assert_eq!(receiver.stats().received, 200);
+    assert_eq!(sender.stats().sent_bytes, 200 * 20);
+}
+
+#[test]
+fn tpdus_can_be_emitted_into_the_batch() {
+    let encap = encap();
+    let [mut sender, mut receiver] = [udp(encap), udp(encap)];
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    join(&mut receiver, GROUP);
+    for n in 0..100 {
+        let emitted = tpdu(ODATA, tsi(1), DPORT, n);
+        sender.buffer().extend_from_slice(&emitted);
+        sender.commit(&Transmit {
+            len: emitted.len(),
+            ..from_source(1, GROUP)
+        });
+    }
+    sender.flush().expect("flush");
+    let got = arrivals(&mut receiver);
+    assert_eq!(got.len(), 100);
+    assert!(
+        got.iter()
+            .zip(0..)
+            .all(|((_, t), n)| *t == tpdu(ODATA, tsi(1), DPORT, n))
+    );
+}
+
+#[test]
+fn segmented_runs_arrive_as_single_tpdus() {
+    let encap = encap();
+    let mut defaults = Defaults {
+        gso: true,
+        ..Defaults::default()
+    };
+    let mut sender = Carrier::open(Carriage::Udp(encap), &defaults).expect("open");
+    defaults.gso = false;
+    let mut receiver = udp(encap);
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    join(&mut receiver, GROUP);
+    let data: Vec<_> = (0..150).map(|n| tpdu(ODATA, tsi(1), DPORT, n)).collect();
+    send(&mut sender, &from_source(1, GROUP), &data);
+    let got: Vec<_> = arrivals(&mut receiver)
+        .into_iter()
+        .map(|(_, tpdu)| tpdu)
+        .collect();
+    assert_eq!(got, data);
+}
+
+/// Two groups, each with a sender and a receiver, on shared ports; nothing strays.
+fn groups_do_not_mix(encap: UdpEncap) {
+    let [mut sender, mut here, mut there, mut both, mut bystander] =
+        std::array::from_fn(|_| udp(encap));
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    open_source(&mut sender, 2, OTHER, tsi(2));
+    join(&mut here, GROUP);
+    join(&mut there, OTHER);
+    join(&mut both, GROUP);
+    join(&mut both, OTHER);
+    let [one, two] = [tpdu(ODATA, tsi(1), DPORT, 1), tpdu(ODATA, tsi(2), DPORT, 2)];
+    send(
+        &mut sender,
+        &from_source(1, GROUP),
+        std::slice::from_ref(&one),
+    );
+    send(
+        &mut sender,
+        &from_source(2, OTHER),
+        std::slice::from_ref(&two),
+    );
+    let (one, two) = ((on_group(GROUP), one), (on_group(OTHER), two));
+    assert_eq!(arrivals(&mut here), [one.clone()]);
+    assert_eq!(arrivals(&mut there), [two.clone()]);
+    assert_eq!(arrivals(&mut both), [one, two], "once each");
+    assert_eq!(arrivals(&mut bystander), []);
+    assert_eq!(arrivals(&mut sender), []);
+}
+
+#[test]
+fn groups_on_one_port_do_not_mix() {
+    groups_do_not_mix(encap());
+}
+
+#[test]
+fn one_port_for_unicast_and_multicast_works() {
+    let port = encap().unicast;
+    groups_do_not_mix(UdpEncap {
+        unicast: port,
+        multicast: port,
+    });
+}
+
+#[test]
+fn a_receivers_word_to_the_group_reaches_the_others() {
+    let encap = encap();
+    let [mut one, mut two] = [udp(encap), udp(encap)];
+    join(&mut one, GROUP);
+    join(&mut two, GROUP);
+    let word = tpdu(0xc, tsi(1), DPORT, 0);
+    let transmit = Transmit {
+        ttl: Some(1),
+        ..from_session(Destination::Group(GROUP))
+    };
+    send(&mut one, &transmit, std::slice::from_ref(&word));
+    assert_eq!(arrivals(&mut two), [(on_group(GROUP), word.clone())]);
+    // Nobody joined this one, so there is no way out: counted, not sent.
+    one.push(&from_session(Destination::Group(OTHER)), &word);
+    one.flush().expect("flush");
+    assert_eq!(one.stats().send_errors, 1);
+}
+
+/// What the engine does with what arrived: own TSIs are kept, the others forwarded.
+fn sort_out(carrier: &mut Carrier, own: &[Tsi]) -> Vec<(Arrival, Vec<u8>)> {
+    let mut kept = Vec::new();
+    for (arrival, tpdu) in arrivals(carrier) {
+        let sport = u16::from_be_bytes([tpdu[2], tpdu[3]]);
+        let gsi = Gsi(tpdu[8..14].try_into().expect("six octets"));
+        let tsi = Tsi { gsi, sport };
+        if own.contains(&tsi) {
+            kept.push((arrival, tpdu));
+        } else {
+            carrier.forward(tsi, &tpdu, arrival.from);
+        }
+    }
+    let _ = carrier.flush();
+    kept
+}
+
+/// Sources `a` and `b` on one host, a receiver that asks both: whoever gets a NAK, its owner has it.
+#[test]
+fn naks_reach_the_right_one_of_several_processes() {
+    let encap = encap();
+    for receiver_first in [false, true] {
+        let early = receiver_first.then(|| udp(encap));
+        let [mut a, mut b] = [udp(encap), udp(encap)];
+        let (ta, tb) = (tsi(1), tsi(2));
+        open_source(&mut a, 1, GROUP, ta);
+        open_source(&mut b, 1, GROUP, tb);
+        let mut receiver = early.unwrap_or_else(|| udp(encap));
+        // The second address belongs to no source, so any process may get what goes there.
+        for host in [LO, Ipv4Addr::new(127, 0, 0, 2)] {
+            let naks: Vec<_> = (0..20)
+                .map(|n| tpdu(NAK, if n % 2 == 0 { ta } else { tb }, DPORT, n))
+                .collect();
+            send(&mut receiver, &from_session(Destination::Host(host)), &naks);
+            let (mut got_a, mut got_b) = (Vec::new(), Vec::new());
+            for _ in 0..3 {
+                got_a.extend(sort_out(&mut a, &[ta]));
+                got_b.extend(sort_out(&mut b, &[tb]));
+                assert_eq!(sort_out(&mut receiver, &[]), []);
+            }
+            for (got, rest) in [(got_a, 0), (got_b, 1)] {
+                let mut expected: Vec<_> = naks.iter().skip(rest).step_by(2).cloned().collect();
+                let mut got: Vec<_> = got
+                    .into_iter()
+                    .map(|(arrival, tpdu)| {
+                        assert_eq!(arrival.group, None);
+                        assert!(arrival.from.is_loopback(), "{arrival:?}");
+                        tpdu
+                    })
+                    .collect();
+                expected.sort();
+                got.sort();
+                assert_eq!(got, expected, "receiver first: {receiver_first}, to {host}");
+            }
+        }
+        let all = [a.stats(), b.stats(), receiver.stats()];
+        let forwarded: u64 = all.iter().map(|s| s.forwarded).sum();
+        assert!(
+            forwarded >= 20,
+            "every NAK for one of the two went astray first: {forwarded}"
+        );
+        assert_eq!(forwarded, all.iter().map(|s| s.forwarded_in).sum::<u64>());
+        assert_eq!(all.iter().map(|s| s.forward_dropped).sum::<u64>(), 0);
+    }
+}
+
+#[test]
+fn what_nobody_owns_is_counted_and_never_goes_in_circles() {
+    let encap = encap();
+    let mut a = udp(encap);
+    open_source(&mut a, 1, GROUP, tsi(1));
+    a.forward(tsi(9), &tpdu(NAK, tsi(9), DPORT, 0), LO);
+    a.forward(tsi(1), &tpdu(NAK, tsi(1), DPORT, 0), LO);
+    assert_eq!(arrivals(&mut a), []);
+    assert_eq!((a.stats().forwarded, a.stats().forward_dropped), (0, 2));
+}
+
+#[test]
+fn a_foreign_program_on_the_port_cannot_take_the_naks() {
+    let encap = encap();
+    let mut sender = udp(encap);
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    // As OpenPGM does it: any address, SO_REUSEPORT; and it comes last.
+    let foreign = Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("socket");
+    foreign.set_reuse_address(true).expect("option");
+    foreign.set_reuse_port(true).expect("option");
+    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, encap.unicast);
+    foreign.bind(&any.into()).expect("the port is shared");
+    let mut receiver = udp(encap);
+    let naks: Vec<_> = (0..50).map(|n| tpdu(NAK, tsi(1), DPORT, n)).collect();
+    for nak in &naks {
+        let client = UdpSocket::bind((LO, 0)).expect("bind");
+        client.send_to(nak, (LO, encap.unicast)).expect("send");
+    }
+    assert_eq!(arrivals(&mut sender).len(), 50);
+    assert_eq!(arrivals(&mut receiver), []);
+}
+
+#[test]
+fn a_tsi_belongs_to_one_process_of_a_host() {
+    let encap = encap();
+    let [mut a, mut b] = [udp(encap), udp(encap)];
+    open_source(&mut a, 1, GROUP, tsi(1));
+    let iface = lo(&b);
+    let options = Defaults::default().send;
+    let generation = b.generation();
+    let error = b.open_source(SourceId(1), tsi(1), GROUP, DPORT, &iface, &options);
+    assert_eq!(
+        error.expect_err("taken").raw_os_error(),
+        Some(libc::EADDRINUSE)
+    );
+    assert_eq!(b.generation(), generation);
+    a.close_source(SourceId(1));
+    b.open_source(SourceId(1), tsi(1), GROUP, DPORT, &iface, &options)
+        .expect("free again");
+}
+
+#[test]
+fn watches_follow_sources_and_joins() {
+    let mut carrier = udp(encap());
+    let start = (carrier.generation(), carrier.watches());
+    assert_eq!(start.1.len(), 1);
+    open_source(&mut carrier, 1, GROUP, tsi(1));
+    assert_ne!(carrier.generation(), start.0);
+    assert_eq!(carrier.watches().len(), 3);
+    join(&mut carrier, GROUP);
+    let joined = carrier.generation();
+    join(&mut carrier, GROUP);
+    assert_eq!(
+        carrier.generation(),
+        joined,
+        "the second listener shares the socket"
+    );
+    assert_eq!(carrier.watches().len(), 4);
+    let iface = lo(&carrier);
+    carrier.leave(GROUP, DPORT, std::slice::from_ref(&iface));
+    assert_eq!(carrier.watches().len(), 4, "one listener is left");
+    let group = carrier.watches()[3].port;
+    carrier.leave(GROUP, DPORT, std::slice::from_ref(&iface));
+    carrier.close_source(SourceId(1));
+    assert_eq!(carrier.watches(), start.1);
+    assert_eq!(
+        carrier
+            .receive(group, &mut |_, _| panic!("gone"))
+            .expect("nothing"),
+        0
+    );
+    carrier.leave(GROUP, DPORT, &[iface]);
+    carrier.close_source(SourceId(1));
+}
+
+#[test]
+fn descriptors_are_high_and_close_on_exec() {
+    let mut carrier = udp(encap());
+    open_source(&mut carrier, 1, GROUP, tsi(1));
+    join(&mut carrier, GROUP);
+    for Watch { fd, .. } in carrier.watches() {
+        assert!(fd >= 256, "{fd}");
+        // SAFETY: no memory is involved.
+        assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) }, libc::FD_CLOEXEC);
+    }
+}
+
+#[test]
+fn a_failed_join_leaves_nothing_behind() {
+    let mut carrier = udp(encap());
+    let nowhere = Interface {
+        index: 0x7fff_ff00,
+        ..lo(&carrier)
+    };
+    let before = carrier.watches();
+    let ifaces = [lo(&carrier), nowhere];
+    let error = carrier
+        .join(GROUP, DPORT, &ifaces)
+        .expect_err("no such interface");
+    assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+    assert_eq!(carrier.watches(), before);
+}
+
+/// Numbers of the TPDUs that survived, of 4000.
+fn survivors(share: f64, seed: u64) -> Vec<u32> {
+    let encap = encap();
+    let mut sender = udp(encap);
+    let defaults = Defaults {
+        fault_loss: share,
+        fault_seed: seed,
+        ..Defaults::default()
+    };
+    let mut receiver = Carrier::open(Carriage::Udp(encap), &defaults).expect("open");
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    join(&mut receiver, GROUP);
+    let mut numbers = Vec::new();
+    for round in 0..40 {
+        let data: Vec<_> = (0..100)
+            .map(|n| tpdu(ODATA, tsi(1), DPORT, round * 100 + n))
+            .collect();
+        send(&mut sender, &from_source(1, GROUP), &data);
+        numbers.extend(
+            arrivals(&mut receiver)
+                .iter()
+                .map(|(_, tpdu)| u32::from_be_bytes(tpdu[16..].try_into().expect("four octets"))),
+        );
+    }
+    let stats = receiver.stats();
+    assert_eq!(stats.received + stats.fault_dropped, 4000);
+    numbers
+}
+
+#[test]
+fn losses_on_purpose_are_as_many_as_asked_for_and_repeatable() {
+    assert_eq!(survivors(0.0, 1).len(), 4000);
+    assert_eq!(survivors(1.0, 1).len(), 0);
+    let five_percent = survivors(0.05, 1);
+    // Four standard deviations around 3800.
+    assert!(
+        (3745..=3855).contains(&five_percent.len()),
+        "{}",
+        five_percent.len()
+    );
+    assert_eq!(survivors(0.05, 1), five_percent);
+    assert_ne!(survivors(0.05, 2), five_percent);
+}
+
+#[test]
+fn forwarded_tpdus_are_lost_on_purpose_as_well() {
+    let encap = encap();
+    let defaults = Defaults {
+        fault_loss: 1.0,
+        ..Defaults::default()
+    };
+    let mut deaf = Carrier::open(Carriage::Udp(encap), &defaults).expect("open");
+    open_source(&mut deaf, 1, GROUP, tsi(1));
+    let mut other = udp(encap);
+    other.forward(tsi(1), &tpdu(NAK, tsi(1), DPORT, 0), LO);
+    assert_eq!(arrivals(&mut deaf), []);
+    assert_eq!(deaf.stats().fault_dropped, 1);
+}
+
+#[test]
+fn the_largest_tpdu_fits_the_interface_or_what_was_asked_for() {
+    let carrier = udp(encap());
+    let iface = Interface {
+        mtu: 9000,
+        ..lo(&carrier)
+    };
+    let mut options = Defaults::default().send;
+    assert_eq!(carrier.max_tpdu(&lo(&carrier), &options), 1472);
+    assert_eq!(carrier.max_tpdu(&iface, &options), 8972);
+    options.mtu = 1400;
+    assert_eq!(carrier.max_tpdu(&iface, &options), 1372);
+    options.mtu = u16::MAX;
+    assert_eq!(carrier.max_tpdu(&iface, &options), 65_507);
+}
+
+#[test]
+fn the_largest_tpdu_of_all_arrives() {
+    let encap = encap();
+    let [mut sender, mut receiver] = [udp(encap), udp(encap)];
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    join(&mut receiver, GROUP);
+    let mut large = tpdu(ODATA, tsi(1), DPORT, 0);
+    large.resize(65_507, 0x5a);
+    send(
+        &mut sender,
+        &from_source(1, GROUP),
+        std::slice::from_ref(&large),
+    );
+    assert_eq!(arrivals(&mut receiver), [(on_group(GROUP), large)]);
+}
+
+#[test]
+fn the_wanted_interface_may_come_from_the_environment() {
+    let interface = Some(WantedInterface::Addr(LO));
+    let defaults = Defaults {
+        interface,
+        ..Defaults::default()
+    };
+    let carrier = Carrier::open(Carriage::Udp(encap()), &defaults).expect("open");
+    assert!(carrier.route(GROUP, None).expect("loopback").loopback);
+    assert!(
+        carrier
+            .route(GROUP, Some(Ipv4Addr::UNSPECIFIED))
+            .expect("loopback")
+            .loopback
+    );
+    let error = carrier
+        .route(GROUP, Some(Ipv4Addr::new(192, 0, 2, 250)))
+        .expect_err("not ours");
+    assert_eq!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL));
+    let ListenOptions { interfaces, .. } = defaults.listen;
+    assert_eq!(interfaces, [] as [Ipv4Addr; 0]);
+}
+
+#[test]
+fn users_share_ports_and_forward_to_each_other() {
+    if !is_root() {
+        println!("skipped: needs root to become two users");
+        return;
+    }
+    let encap = encap();
+    let mut a = as_user(65_533, || udp(encap));
+    let (mut b, mut receiver) = as_user(65_534, || (udp(encap), udp(encap)));
+    let (ta, tb) = (tsi(1), tsi(2));
+    as_user(65_533, || open_source(&mut a, 1, GROUP, ta));
+    as_user(65_534, || {
+        open_source(&mut b, 1, GROUP, tb);
+        join(&mut receiver, GROUP);
+        let naks = [tpdu(NAK, ta, DPORT, 0), tpdu(NAK, tb, DPORT, 1)];
+        send(&mut receiver, &from_session(Destination::Host(LO)), &naks);
+    });
+    let (mut got_a, mut got_b) = (0, 0);
+    for _ in 0..3 {
+        got_a += as_user(65_533, || sort_out(&mut a, &[ta]).len());
+        got_b += as_user(65_534, || sort_out(&mut b, &[tb]).len());
+    }
+    assert_eq!((got_a, got_b), (1, 1));
+    let data = tpdu(ODATA, ta, DPORT, 7);
+    as_user(65_533, || {
+        send(&mut a, &from_source(1, GROUP), std::slice::from_ref(&data))
+    });
+    assert_eq!(
+        arrivals(&mut receiver),
+        [(on_group(GROUP), data)],
+        "multicast reaches all users"
+    );
+}
+
+#[test]
+fn native_needs_privilege() {
+    let open = || Carrier::open(Carriage::Native, &Defaults::default()).map(drop);
+    let result = if is_root() {
+        as_user(65_534, open)
+    } else {
+        open()
+    };
+    match result {
+        Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        Ok(()) => println!("skipped: this user has CAP_NET_RAW"),
+    }
+}
+
+/// A native carrier, or the reason why there is none.
+fn native() -> Option<Carrier> {
+    match Carrier::open(Carriage::Native, &Defaults::default()) {
+        Ok(carrier) => Some(carrier),
+        Err(error) => {
+            println!("skipped: native PGM needs CAP_NET_RAW ({error})");
+            None
+        }
+    }
+}
+
+#[test]
+fn native_data_and_naks_pass_the_filters_of_those_they_concern() {
+    let (Some(mut sender), Some(mut receiver), Some(mut other), Some(mut bystander)) =
+        (native(), native(), native(), native())
+    else {
+        return;
+    };
+    let t = tsi(1000);
+    open_source(&mut sender, 1, GROUP, t);
+    open_source(&mut other, 1, OTHER, tsi(1001));
+    join(&mut receiver, GROUP);
+    let iface = lo(&bystander);
+    bystander
+        .join(GROUP, DPORT + 1, std::slice::from_ref(&iface))
+        .expect("join");
+    bystander.join(OTHER, DPORT, &[iface]).expect("join");
+
+    let data: Vec<_> = (0..100).map(|n| tpdu(ODATA, t, DPORT, n)).collect();
+    send(&mut sender, &from_source(1, GROUP), &data[..50]);
+    let alert = Transmit {
+        router_alert: true,
+        ..from_source(1, GROUP)
+    };
+    send(&mut sender, &alert, &data[50..]);
+    let expected: Vec<_> = data.into_iter().map(|d| (on_group(GROUP), d)).collect();
+    assert_eq!(arrivals(&mut receiver), expected);
+
+    let nak = tpdu(NAK, t, DPORT, 5);
+    send(
+        &mut receiver,
+        &from_session(Destination::Host(LO)),
+        std::slice::from_ref(&nak),
+    );
+    let spmr = tpdu(0xc, t, DPORT, 0);
+    let copy = Transmit {
+        ttl: Some(1),
+        ..from_session(Destination::Group(GROUP))
+    };
+    send(&mut receiver, &copy, &[spmr]);
+    assert_eq!(arrivals(&mut sender), [(by_unicast(LO), nak)]);
+    assert_eq!(arrivals(&mut other), []);
+    assert_eq!(
+        arrivals(&mut bystander),
+        [],
+        "another session port, another group"
+    );
+
+    // The filters follow what is open.
+    receiver.leave(GROUP, DPORT, &[lo(&receiver)]);
+    send(
+        &mut sender,
+        &from_source(1, GROUP),
+        &[tpdu(ODATA, t, DPORT, 7)],
+    );
+    assert_eq!(arrivals(&mut receiver), []);
+    sender.close_source(SourceId(1));
+    send(
+        &mut other,
+        &from_session(Destination::Host(LO)),
+        &[tpdu(NAK, t, DPORT, 5)],
+    );
+    assert_eq!(arrivals(&mut sender), []);
+}
+
+/// IP header and TPDU of the next native packet a plain raw socket sees on the group.
+fn next_native(spy: &Socket) -> Vec<u8> {
+    let mut buffer = [0; 2048];
+    let mut reader = spy;
+    let n = std::io::Read::read(&mut reader, &mut buffer).expect("a packet within the time-out");
+    buffer[..n].to_vec()
+}
+
+#[test]
+fn native_packets_carry_ttl_tos_and_router_alert() {
+    let (Some(mut sender), Some(mut receiver)) = (native(), native()) else {
+        return;
+    };
+    let group = Ipv4Addr::new(239, 192, 7, 3);
+    let spy = Socket::new(
+        socket2::Domain::IPV4,
+        socket2::Type::RAW,
+        Some(socket2::Protocol::from(113)),
+    )
+    .expect("socket");
+    spy.set_multicast_all_v4(false).expect("option");
+    spy.set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("option");
+    spy.bind(&SocketAddrV4::new(group, 0).into()).expect("bind");
+    let iface = lo(&sender);
+    udp::join(&spy, group, &iface).expect("join");
+
+    let options = SendOptions {
+        ttl: 7,
+        tos: 0xb8,
+        ..Defaults::default().send
+    };
+    sender
+        .open_source(SourceId(1), tsi(1), group, DPORT, &iface, &options)
+        .expect("source");
+    let data = tpdu(ODATA, tsi(1), DPORT, 1);
+    for router_alert in [false, true] {
+        let transmit = Transmit {
+            router_alert,
+            ..from_source(1, group)
+        };
+        send(&mut sender, &transmit, std::slice::from_ref(&data));
+        let packet = next_native(&spy);
+        let header = if router_alert { 24 } else { 20 };
+        assert_eq!(packet[0], 0x40 | header / 4);
+        assert_eq!((packet[1], packet[8], packet[9]), (0xb8, 7, 113));
+        assert_eq!(packet[12..20], [LO.octets(), group.octets()].concat());
+        if router_alert {
+            assert_eq!(packet[20..24], [0x94, 0x04, 0, 0]);
+        }
+        assert_eq!(packet[header.into()..], data);
+    }
+
+    receiver.join(group, DPORT, &[iface]).expect("join");
+    let copy = Transmit {
+        ttl: Some(1),
+        ..from_session(Destination::Group(group))
+    };
+    send(&mut receiver, &copy, &[tpdu(0xc, tsi(1), DPORT, 0)]);
+    let packet = next_native(&spy);
+    assert_eq!((packet[0], packet[8]), (0x45, 1), "TTL 1");
+}
+
+#[test]
+fn a_receive_buffer_that_overflows_is_counted() {
+    let encap = encap();
+    let [mut sender, mut receiver] = [udp(encap), udp(encap)];
+    open_source(&mut sender, 1, GROUP, tsi(1));
+    join(&mut receiver, GROUP);
+    let mut large = tpdu(ODATA, tsi(1), DPORT, 0);
+    large.resize(60_000, 0);
+    let start = Instant::now();
+    while receiver.stats().kernel_dropped == 0 {
+        send(
+            &mut sender,
+            &from_source(1, GROUP),
+            std::slice::from_ref(&large),
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "buffers are finite"
+        );
+    }
+    let got = arrivals(&mut receiver).len() as u64;
+    assert_eq!(got + receiver.stats().kernel_dropped, sender.stats().sent);
+    // The count survives the socket.
+    let dropped = receiver.stats().kernel_dropped;
+    receiver.leave(GROUP, DPORT, &[lo(&receiver)]);
+    assert_eq!(receiver.stats().kernel_dropped, dropped);
+}
