@@ -11,12 +11,12 @@ use super::config::{Defaults, SendOptions, UdpEncap, WantedInterface};
 use super::forward::{self, Forwarder};
 pub(super) use super::iface::Interface;
 use super::native::{self, Ports, Upstream};
+use super::private::PrivateFd;
 pub(super) use super::sys::BATCH;
 use super::{iface, sys, udp};
 use crate::endpoint::{Arrival, SourceId};
 use crate::num::Tsi;
 use crate::{Destination, Transmit, Via};
-use socket2::Socket;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -91,7 +91,7 @@ pub(super) struct Carrier {
 /// A socket that receives.
 #[derive(Debug)]
 struct Port {
-    socket: Socket,
+    socket: PrivateFd,
     kind: PortKind,
 }
 
@@ -121,9 +121,9 @@ struct Member {
 struct Source {
     tsi: Tsi,
     /// Sends to the group.
-    plain: Socket,
+    plain: PrivateFd,
     /// The same with Router Alert; native only.
-    alert: Option<Socket>,
+    alert: Option<PrivateFd>,
     /// Receive for it: unicast to its very address, and the inlet; UDP only.
     ports: Vec<PortId>,
 }
@@ -550,7 +550,7 @@ impl Carrier {
         SocketAddrV4::new(to, port)
     }
 
-    fn add_port(&mut self, socket: Socket, kind: PortKind) -> PortId {
+    fn add_port(&mut self, socket: PrivateFd, kind: PortKind) -> PortId {
         let id = PortId(self.next_port);
         self.next_port = self.next_port.wrapping_add(1);
         self.generation += 1;

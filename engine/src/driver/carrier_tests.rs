@@ -2,8 +2,10 @@
 
 use super::super::config::ListenOptions;
 use super::*;
+use crate::driver::private::is_private_fd;
 use crate::endpoint::SessionId;
 use crate::num::Gsi;
+use socket2::Socket;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -438,7 +440,7 @@ fn descriptors_are_high_and_close_on_exec() {
     open_source(&mut carrier, 1, GROUP, tsi(1));
     join(&mut carrier, GROUP);
     for Watch { fd, .. } in carrier.watches() {
-        assert!(fd >= 256, "{fd}");
+        assert!(fd >= 256 && is_private_fd(fd), "{fd}");
         // SAFETY: no memory is involved.
         assert_eq!(unsafe { libc::fcntl(fd, libc::F_GETFD) }, libc::FD_CLOEXEC);
     }
@@ -722,7 +724,8 @@ fn native_packets_carry_ttl_tos_and_router_alert() {
         .expect("option");
     spy.bind(&SocketAddrV4::new(group, 0).into()).expect("bind");
     let iface = lo(&sender);
-    udp::join(&spy, group, &iface).expect("join");
+    let index = socket2::InterfaceIndexOrAddress::Index(iface.index);
+    spy.join_multicast_v4_n(&group, &index).expect("join");
 
     let options = SendOptions {
         ttl: 7,

@@ -10,9 +10,9 @@
 //! users need not be the same, as for the ports. So a local user can claim anything, and what is
 //! accepted is only what any host could send by unicast anyway: upstream packets for this very TSI.
 
-use super::sys;
+use super::private::PrivateFd;
 use crate::num::{Gsi, Tsi};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -32,18 +32,18 @@ fn address(tsi: Tsi) -> io::Result<SockAddr> {
     SockAddr::unix(format!("\0pgmshim-tsi-1/{tsi}"))
 }
 
-fn socket() -> io::Result<Socket> {
-    let fd: OwnedFd = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking(), None)?.into();
-    Ok(Socket::from(sys::high(fd)))
+fn socket() -> io::Result<PrivateFd> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking(), None)?;
+    Ok(PrivateFd::from(OwnedFd::from(socket)))
 }
 
 /// The owner's end.
 ///
 /// # Errors
 /// `EADDRINUSE` another source of this host has this TSI.
-pub(super) fn inlet(tsi: Tsi) -> io::Result<Socket> {
+pub(super) fn inlet(tsi: Tsi) -> io::Result<PrivateFd> {
     let socket = socket()?;
-    socket.bind(&address(tsi)?)?;
+    SockRef::from(&socket).bind(&address(tsi)?)?;
     Ok(socket)
 }
 
@@ -88,7 +88,7 @@ pub(super) fn open_frames(
 /// The other end: sends to owners, and keeps a little for those whose queue is full.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    socket: Socket,
+    socket: PrivateFd,
     /// Frames that wait, for each TSI one datagram.
     waiting: Vec<Waiting>,
     /// TPDUs handed over.
@@ -168,8 +168,8 @@ impl Forwarder {
 
     /// Send and count; gives the datagram back if its owner's queue is full.
     fn send(&mut self, mut waiting: Waiting) -> Option<Waiting> {
-        let result =
-            address(waiting.tsi).and_then(|to| self.socket.send_to(&waiting.datagram, &to));
+        let result = address(waiting.tsi)
+            .and_then(|to| SockRef::from(&self.socket).send_to(&waiting.datagram, &to));
         match result {
             Ok(_) => self.forwarded += waiting.frames,
             Err(error)
@@ -204,6 +204,10 @@ mod tests {
         }
     }
 
+    fn read(socket: &PrivateFd, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*SockRef::from(socket)).read(buffer)
+    }
+
     fn tpdu(tsi: Tsi, kind: u8) -> Vec<u8> {
         let mut tpdu = vec![0x1d, 0x4c];
         tpdu.extend(tsi.sport.to_be_bytes());
@@ -224,16 +228,16 @@ mod tests {
     #[test]
     fn a_tpdu_reaches_its_owner_and_no_other() {
         let mut forwarder = Forwarder::new().expect("socket");
-        let [mut one, mut two] = [1, 2].map(|n| inlet(tsi(n)).expect("bind"));
+        let [one, two] = [1, 2].map(|n| inlet(tsi(n)).expect("bind"));
         forwarder.forward(tsi(1), &tpdu(tsi(1), 0x8), FROM);
         let mut buffer = [0; 256];
-        let n = one.read(&mut buffer).expect("one datagram");
+        let n = read(&one, &mut buffer).expect("one datagram");
         assert_eq!(
             frames(tsi(1), &buffer[..n]),
             (vec![(FROM, tpdu(tsi(1), 0x8))], 0)
         );
         assert_eq!(
-            two.read(&mut buffer).expect_err("none").kind(),
+            read(&two, &mut buffer).expect_err("none").kind(),
             io::ErrorKind::WouldBlock
         );
         forwarder.forward(tsi(3), &tpdu(tsi(3), 0x8), FROM);
@@ -254,7 +258,7 @@ mod tests {
     #[test]
     fn an_owner_that_does_not_keep_up_gets_the_rest_later_and_bounded() {
         let mut forwarder = Forwarder::new().expect("socket");
-        let mut owner = inlet(tsi(1)).expect("bind");
+        let owner = inlet(tsi(1)).expect("bind");
         for _ in 0..100_000 {
             forwarder.forward(tsi(1), &tpdu(tsi(1), 0x9), FROM);
         }
@@ -263,7 +267,7 @@ mod tests {
         let mut buffer = vec![0; DATAGRAM_MAX];
         let mut got = 0;
         for _ in 0..1_000 {
-            while let Ok(n) = owner.read(&mut buffer) {
+            while let Ok(n) = read(&owner, &mut buffer) {
                 let (frames, bad) = frames(tsi(1), &buffer[..n]);
                 assert_eq!(bad, 0);
                 got += frames.len() as u64;

@@ -6,9 +6,10 @@
 use super::config::SendOptions;
 use super::iface::Interface;
 use super::log::Level;
+use super::private::PrivateFd;
 use super::{sys, udp};
 use crate::log_line;
-use socket2::{Protocol, SockFilter, Socket, Type};
+use socket2::{Protocol, SockFilter, SockRef, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
@@ -22,7 +23,7 @@ const ROUTER_ALERT: [u8; 4] = [0x94, 0x04, 0, 0];
 /// Octets of IP header with Router Alert: RDATA carries it, and must be able to repeat any ODATA.
 pub(super) const OVERHEAD: usize = 20 + ROUTER_ALERT.len();
 
-fn socket() -> io::Result<Socket> {
+fn socket() -> io::Result<PrivateFd> {
     udp::open(Type::RAW, Protocol::from(IPPROTO_PGM)).inspect_err(|error| {
         if error.raw_os_error() == Some(libc::EPERM) {
             log_line!(
@@ -35,7 +36,7 @@ fn socket() -> io::Result<Socket> {
 }
 
 /// Socket for unicast, and to send unicast from; passes nothing until [`attach`] says what.
-pub(super) fn unicast() -> io::Result<Socket> {
+pub(super) fn unicast() -> io::Result<PrivateFd> {
     let socket = socket()?;
     attach(&socket, &Ports::default())?;
     udp::prepare_receive(&socket)?;
@@ -43,11 +44,11 @@ pub(super) fn unicast() -> io::Result<Socket> {
 }
 
 /// Socket that receives one group from one interface; passes nothing until [`attach`] says what.
-pub(super) fn group(group: Ipv4Addr, iface: &Interface) -> io::Result<Socket> {
+pub(super) fn group(group: Ipv4Addr, iface: &Interface) -> io::Result<PrivateFd> {
     let socket = socket()?;
     attach(&socket, &Ports::default())?;
     udp::prepare_receive(&socket)?;
-    socket.bind(&SocketAddrV4::new(group, 0).into())?;
+    SockRef::from(&socket).bind(&SocketAddrV4::new(group, 0).into())?;
     udp::join(&socket, group, iface)?;
     Ok(socket)
 }
@@ -57,7 +58,7 @@ pub(super) fn source(
     group: Ipv4Addr,
     iface: &Interface,
     options: &SendOptions,
-) -> io::Result<[Socket; 2]> {
+) -> io::Result<[PrivateFd; 2]> {
     let [plain, alert] = [socket()?, socket()?];
     sys::set_ip_options(alert.as_raw_fd(), ROUTER_ALERT)?;
     for socket in [&plain, &alert] {
@@ -100,13 +101,13 @@ pub(super) enum Upstream {
 }
 
 /// Put a filter in place of the one before, at once.
-pub(super) fn attach(socket: &Socket, ports: &Ports) -> io::Result<()> {
+pub(super) fn attach(socket: &PrivateFd, ports: &Ports) -> io::Result<()> {
     let program: Vec<_> = ports
         .program()
         .iter()
         .map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k))
         .collect();
-    socket.attach_filter(&program)
+    SockRef::from(socket).attach_filter(&program)
 }
 
 /// One classic BPF instruction (`linux/filter.h`).

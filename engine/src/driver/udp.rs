@@ -6,8 +6,9 @@
 
 use super::config::SendOptions;
 use super::iface::Interface;
+use super::private::PrivateFd;
 use super::sys;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,33 +21,34 @@ const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Send buffer, octets, if the system allows: a few batches.
 const SEND_BUFFER: usize = 1 << 20;
 
-fn socket() -> io::Result<Socket> {
+fn socket() -> io::Result<PrivateFd> {
     open(Type::DGRAM, Protocol::UDP)
 }
 
-/// A non-blocking socket with a high number.
-pub(super) fn open(kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let fd: OwnedFd = Socket::new(Domain::IPV4, kind.nonblocking(), Some(protocol))?.into();
-    Ok(Socket::from(sys::high(fd)))
+/// A non-blocking socket that is the engine's own.
+pub(super) fn open(kind: Type, protocol: Protocol) -> io::Result<PrivateFd> {
+    let socket = Socket::new(Domain::IPV4, kind.nonblocking(), Some(protocol))?;
+    Ok(PrivateFd::from(OwnedFd::from(socket)))
 }
 
 /// What sockets that receive have in common: they share their address, and membership alone says which
 /// multicast they get (without IP_MULTICAST_ALL=0 it is whatever any process of the host has joined).
-pub(super) fn prepare_receive(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_address(true)?;
-    socket.set_multicast_all_v4(false)?;
+pub(super) fn prepare_receive(socket: &PrivateFd) -> io::Result<()> {
+    SockRef::from(socket).set_reuse_address(true)?;
+    SockRef::from(socket).set_multicast_all_v4(false)?;
     sys::set_receive_buffer(socket.as_raw_fd(), RECEIVE_BUFFER)
 }
 
 /// What sockets of a source have in common: interface, source address and options, connected to
 /// `group`, so that the kernel looks the route up once.
 pub(super) fn prepare_source(
-    socket: &Socket,
+    socket: &PrivateFd,
     group: SocketAddrV4,
     iface: &Interface,
     options: &SendOptions,
 ) -> io::Result<()> {
     sys::set_multicast_if(socket.as_raw_fd(), iface.index, iface.addr)?;
+    let socket = SockRef::from(socket);
     socket.set_multicast_ttl_v4(options.ttl.into())?;
     socket.set_multicast_loop_v4(options.loopback)?;
     socket.set_tos_v4(options.tos.into())?;
@@ -55,25 +57,29 @@ pub(super) fn prepare_source(
 }
 
 /// Join `group` on exactly this interface.
-pub(super) fn join(socket: &Socket, group: Ipv4Addr, iface: &Interface) -> io::Result<()> {
-    socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(iface.index))
+pub(super) fn join(socket: &PrivateFd, group: Ipv4Addr, iface: &Interface) -> io::Result<()> {
+    SockRef::from(socket).join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(iface.index))
+}
+
+fn bind(socket: &PrivateFd, addr: SocketAddrV4) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_reuse_port(true)?;
+    socket.bind(&addr.into())
 }
 
 /// Socket for unicast to `addr` (any address if unspecified), and to send unicast from.
-pub(super) fn unicast(addr: Ipv4Addr, port: u16) -> io::Result<Socket> {
+pub(super) fn unicast(addr: Ipv4Addr, port: u16) -> io::Result<PrivateFd> {
     let socket = socket()?;
     prepare_receive(&socket)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&SocketAddrV4::new(addr, port).into())?;
+    bind(&socket, SocketAddrV4::new(addr, port))?;
     Ok(socket)
 }
 
 /// Socket that receives one group from one interface. Bound to the group, so that it gets nothing else.
-pub(super) fn group(group: Ipv4Addr, port: u16, iface: &Interface) -> io::Result<Socket> {
+pub(super) fn group(group: Ipv4Addr, port: u16, iface: &Interface) -> io::Result<PrivateFd> {
     let socket = socket()?;
     prepare_receive(&socket)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&SocketAddrV4::new(group, port).into())?;
+    bind(&socket, SocketAddrV4::new(group, port))?;
     join(&socket, group, iface)?;
     Ok(socket)
 }
@@ -83,7 +89,7 @@ pub(super) fn source(
     group: SocketAddrV4,
     iface: &Interface,
     options: &SendOptions,
-) -> io::Result<Socket> {
+) -> io::Result<PrivateFd> {
     let socket = socket()?;
     prepare_source(&socket, group, iface, options)?;
     Ok(socket)
