@@ -1,0 +1,88 @@
+/*
+ * Unrecoverable loss: the receiver stands still while the sender's tiny window moves on. It gets all
+ * messages before the gap, then ECONNRESET exactly once, then 0.
+ */
+#include "check.h"
+
+enum { MESSAGES = 40000, SIZE = 1400 };
+
+static void transmit(void *arg)
+{
+    /* 800 Mbit/s and 1 ms: nothing can be repaired for longer. */
+    struct pgm_send_window window = {800000, 0, 100000};
+    struct sockaddr_in a = group(0);
+    int *pipes = arg, fd = pgm_socket(0);
+    char message[SIZE];
+
+    OK(setsockopt(fd, IPPROTO_PGM, RM_RATE_WINDOW_SIZE, &window, sizeof(window)));
+    hear(pipes[0]);
+    OK(connect(fd, SA(a), sizeof(a)));
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        fill(message, SIZE, i);
+        EQUAL(send(fd, message, SIZE, 0), SIZE);
+        if (i == 0)
+            hear(pipes[0]); /* the receiver has its session and stands still */
+    }
+    tell(pipes[3]);
+    hear(pipes[0]); /* stay until the receiver has seen the loss */
+}
+
+static void receive(void *arg)
+{
+    char message[SIZE + 1];
+    int *pipes = arg, rx = listener(0), error = -1;
+    socklen_t len = sizeof(error);
+
+    tell(pipes[3]);
+    int fd = session(rx);
+    EQUAL(recv(fd, message, sizeof(message), 0), SIZE);
+    tell(pipes[3]);
+    raise(SIGSTOP);
+    uint32_t next = 1;
+    for (;; next++) {
+        ssize_t n = recv(fd, message, sizeof(message), 0);
+        if (n == -1)
+            break;
+        if (n == 0)
+            FAIL("message %u: end of session instead of an error", next);
+        EQUAL(n, SIZE);
+        if (!matches(message, SIZE, next, 0))
+            FAIL("message %u is another one", next);
+    }
+    EQUAL(errno, ECONNRESET);
+    printf("reset after %u messages\n", next);
+    if (next == MESSAGES)
+        FAIL("nothing was lost");
+    for (int i = 0; i < 3; i++)
+        EQUAL(recv(fd, message, sizeof(message), 0), 0);
+    OK(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len));
+    EQUAL(error, 0);
+}
+
+int main(void)
+{
+    int to_sender[2], to_receiver[2], from[2];
+
+    begin(60);
+    OK(pipe(to_sender));
+    OK(pipe(to_receiver));
+    OK(pipe(from));
+    int sender_pipes[4] = {to_sender[0], to_sender[1], from[0], from[1]};
+    int receiver_pipes[4] = {to_receiver[0], to_receiver[1], from[0], from[1]};
+    pid_t tx = child(55, transmit, sender_pipes), rx = child(55, receive, receiver_pipes);
+
+    hear(from[0]); /* listening */
+    tell(to_sender[1]);
+    hear(from[0]); /* first message there */
+    int status;
+    EQUAL(waitpid(rx, &status, WUNTRACED), rx);
+    CHECK(WIFSTOPPED(status));
+    tell(to_sender[1]);
+    hear(from[0]); /* all sent */
+    sleep_ms(200);
+    OK(kill(rx, SIGCONT));
+    CHILD_PASSED(rx);
+    tell(to_sender[1]);
+    CHILD_PASSED(tx);
+    return 0;
+}

@@ -1,0 +1,48 @@
+/* shutdown: SHUT_WR ends the stream after all data, SHUT_RD ends reading, each on the right side. */
+#include "check.h"
+
+static volatile sig_atomic_t pipes;
+
+static void on_pipe(int signal)
+{
+    (void)signal;
+    pipes++;
+}
+
+int main(void)
+{
+    char buffer[2000];
+
+    begin(40);
+    signal(SIGPIPE, on_pipe);
+    int rx = listener(0), tx = sender(0);
+    for (int i = 0; i < 100; i++) {
+        fill(buffer, 1400, (uint32_t)i);
+        EQUAL(send(tx, buffer, 1400, 0), 1400);
+    }
+    OK(shutdown(tx, SHUT_WR));
+    FAILS(send(tx, "x", 1, MSG_NOSIGNAL), EPIPE);
+    EQUAL(pipes, 0);
+    FAILS(send(tx, "x", 1, 0), EPIPE);
+    FAILS(write(tx, "x", 1), EPIPE);
+    EQUAL(pipes, 2);
+    int fd = session(rx);
+    for (int i = 0; i < 100; i++) {
+        EQUAL(recv(fd, buffer, sizeof(buffer), 0), 1400);
+        CHECK(matches(buffer, 1400, (uint32_t)i, 0));
+    }
+    EQUAL(recv(fd, buffer, sizeof(buffer), 0), 0);
+    FAILS(shutdown(tx, 17), EINVAL);
+    OK(close(fd));
+    OK(close(rx));
+    OK(close(tx));
+
+    rx = listener(1), tx = sender(1);
+    send_text(tx, "x");
+    fd = session(rx);
+    EXPECT_TEXT(fd, "x");
+    OK(shutdown(fd, SHUT_RD));
+    EQUAL(recv(fd, buffer, sizeof(buffer), 0), 0);
+    EQUAL(recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT), 0);
+    return 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * PGM (RFC 3208 reliable multicast) as sockets: constants and structures.
+ *
+ *   socket(AF_INET, SOCK_RDM, IPPROTO_PGM)   PGM as IP protocol 113
+ *   socket(AF_INET, SOCK_RDM, IPPROTO_UDP)   PGM in UDP, no privilege needed
+ *
+ * A sender calls connect(group, port) and send; a receiver calls bind(group, port), listen, accept
+ * and recv. Options: setsockopt(fd, IPPROTO_PGM, RM_..., ...), also for PGM in UDP.
+ *
+ * Option numbers and layouts are those of Windows' wsrm.h, so one binary layout serves both; the
+ * Windows spellings of types and members are in <wsrm.h>. All integers are in host byte order
+ * unless said otherwise. C89, C++98 and everything later.
+ */
+#ifndef _LINUX_PGM_H
+#define _LINUX_PGM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h> /* SOCK_RDM */
+
+/* Protocol, and level of the options below. */
+#ifndef IPPROTO_PGM
+#define IPPROTO_PGM 113
+#endif
+#ifndef IPPROTO_RM
+#define IPPROTO_RM IPPROTO_PGM
+#endif
+
+/*
+ * Options. S: sender, before connect. R: receiver, before listen. "any": at any time.
+ * The type is that of the value setsockopt or getsockopt points to.
+ */
+#define RM_OPTIONSBASE 1000
+#define RM_RATE_WINDOW_SIZE 1001             /* S set get: struct pgm_send_window */
+#define RM_SET_MESSAGE_BOUNDARY 1002         /* S set any: uint32_t, octets of the next message */
+#define RM_FLUSHCACHE 1003                   /* not implemented, as on Windows */
+#define RM_SENDER_WINDOW_ADVANCE_METHOD 1004 /* S set get: uint32_t, 1: by time */
+#define RM_SENDER_STATISTICS 1005            /* S get any: struct pgm_sender_stats */
+#define RM_LATEJOIN 1006                     /* S set get: uint32_t, 0..75 percent of the window */
+#define RM_SET_SEND_IF 1007                  /* S set get: IPv4 address, network byte order */
+#define RM_ADD_RECEIVE_IF 1008               /* R set: IPv4 address, network byte order */
+#define RM_DEL_RECEIVE_IF 1009               /* R set: IPv4 address, network byte order */
+#define RM_SEND_WINDOW_ADV_RATE 1010         /* S set get: uint32_t, percent of the window */
+#define RM_USE_FEC 1011                      /* S set get: struct pgm_fec_info */
+#define RM_SET_MCAST_TTL 1012                /* S set get: uint32_t, 0..255 */
+#define RM_RECEIVER_STATISTICS 1013          /* R get any: struct pgm_receiver_stats */
+#define RM_HIGH_SPEED_INTRANET_OPT 1014      /* set get any: uint32_t boolean, a hint */
+
+/*
+ * Rate and window of a sender (RM_RATE_WINDOW_SIZE). A member that is 0 was not given; the three
+ * obey bytes = rate * msecs / 8, so any two make the third.
+ */
+struct pgm_send_window {
+    uint32_t rate_kbits_per_sec; /* 1000 bit/s: ODATA, RDATA and SPM together */
+    uint32_t window_size_in_msecs;
+    uint32_t window_size_in_bytes;
+};
+
+/* Forward error correction of a sender (RM_USE_FEC). */
+struct pgm_fec_info {
+    uint16_t fec_block_size;        /* packets of a group, data and parity; at most 255 */
+    uint16_t fec_proactive_packets; /* parity packets sent with every group */
+    uint8_t fec_group_size;         /* data packets of a group: a power of two, 2..128 */
+    uint8_t fec_on_demand_parity;   /* boolean: receivers may ask for parity */
+};
+
+/* What a sender did so far (RM_SENDER_STATISTICS). */
+struct pgm_sender_stats {
+    uint64_t data_bytes_sent;          /* octets of the program's messages */
+    uint64_t total_bytes_sent;         /* octets of all packets: SPM, ODATA, RDATA */
+    uint64_t naks_received;            /* NAKs */
+    uint64_t naks_received_too_late;   /* NAKs for data that had left the window */
+    uint64_t num_outstanding_naks;     /* now: sequences asked for and not yet repaired */
+    uint64_t num_naks_after_rdata;     /* NAKs that came although RDATA had been sent */
+    uint64_t repair_packets_sent;      /* RDATA */
+    uint64_t buffer_space_available;   /* now: free octets of the window */
+    uint64_t trailing_edge_seq_id;     /* now: oldest sequence of the window */
+    uint64_t leading_edge_seq_id;      /* now: newest sequence of the window */
+    uint64_t rate_kbits_per_sec_overall; /* since the session began */
+    uint64_t rate_kbits_per_sec_last;  /* of about the last second */
+    uint64_t total_odata_packets_sent; /* ODATA */
+};
+
+/* What a receiver's session did so far (RM_RECEIVER_STATISTICS). */
+struct pgm_receiver_stats {
+    uint64_t num_odata_packets_received; /* ODATA */
+    uint64_t num_rdata_packets_received; /* RDATA */
+    uint64_t num_duplicate_data_packets; /* of both, those that were not needed */
+    uint64_t data_bytes_received;        /* octets of messages */
+    uint64_t total_bytes_received;       /* octets of all packets: SPM, ODATA, RDATA */
+    uint64_t rate_kbits_per_sec_overall; /* since the session began */
+    uint64_t rate_kbits_per_sec_last;    /* of about the last second */
+    uint64_t trailing_edge_seq_id;       /* now: oldest sequence of the receive window */
+    uint64_t leading_edge_seq_id;        /* now: newest sequence of the receive window */
+    uint64_t average_sequences_in_window;
+    uint64_t min_sequences_in_window;
+    uint64_t max_sequences_in_window;
+    uint64_t first_nak_sequence_number;  /* now: first sequence with an outstanding NAK */
+    uint64_t num_pending_naks;           /* now: sequences waiting for an NCF */
+    uint64_t num_outstanding_naks;       /* now: sequences waiting for RDATA */
+    uint64_t num_data_packets_buffered;  /* now: packets not yet read */
+    uint64_t total_selective_naks_sent;  /* sequences asked for, repeats included */
+    uint64_t total_parity_naks_sent;     /* parity packets asked for */
+};
+
+/* A declaration that compiles only if `cond` holds; `name` is unique in the translation unit. */
+#if defined(__cplusplus) && __cplusplus >= 201103L
+#define PGM_STATIC_ASSERT(name, cond) static_assert(cond, #name)
+#elif !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define PGM_STATIC_ASSERT(name, cond) _Static_assert(cond, #name)
+#else
+#define PGM_STATIC_ASSERT(name, cond) typedef char pgm_assert_##name[(cond) ? 1 : -1]
+#endif
+#define PGM_ASSERT_SIZE(name, type, size) PGM_STATIC_ASSERT(size_##name, sizeof(type) == (size))
+#define PGM_ASSERT_OFFSET(name, type, member, off) \
+    PGM_STATIC_ASSERT(offset_##name##_##member, offsetof(type, member) == (off))
+
+PGM_ASSERT_SIZE(send_window, struct pgm_send_window, 12);
+PGM_ASSERT_OFFSET(send_window, struct pgm_send_window, rate_kbits_per_sec, 0);
+PGM_ASSERT_OFFSET(send_window, struct pgm_send_window, window_size_in_msecs, 4);
+PGM_ASSERT_OFFSET(send_window, struct pgm_send_window, window_size_in_bytes, 8);
+
+PGM_ASSERT_SIZE(fec_info, struct pgm_fec_info, 6);
+PGM_ASSERT_OFFSET(fec_info, struct pgm_fec_info, fec_block_size, 0);
+PGM_ASSERT_OFFSET(fec_info, struct pgm_fec_info, fec_proactive_packets, 2);
+PGM_ASSERT_OFFSET(fec_info, struct pgm_fec_info, fec_group_size, 4);
+PGM_ASSERT_OFFSET(fec_info, struct pgm_fec_info, fec_on_demand_parity, 5);
+
+PGM_ASSERT_SIZE(sender_stats, struct pgm_sender_stats, 104);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, data_bytes_sent, 0);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, total_bytes_sent, 8);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, naks_received, 16);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, naks_received_too_late, 24);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, num_outstanding_naks, 32);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, num_naks_after_rdata, 40);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, repair_packets_sent, 48);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, buffer_space_available, 56);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, trailing_edge_seq_id, 64);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, leading_edge_seq_id, 72);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, rate_kbits_per_sec_overall, 80);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, rate_kbits_per_sec_last, 88);
+PGM_ASSERT_OFFSET(sender_stats, struct pgm_sender_stats, total_odata_packets_sent, 96);
+
+PGM_ASSERT_SIZE(receiver_stats, struct pgm_receiver_stats, 144);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_odata_packets_received, 0);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_rdata_packets_received, 8);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_duplicate_data_packets, 16);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, data_bytes_received, 24);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, total_bytes_received, 32);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, rate_kbits_per_sec_overall, 40);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, rate_kbits_per_sec_last, 48);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, trailing_edge_seq_id, 56);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, leading_edge_seq_id, 64);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, average_sequences_in_window, 72);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, min_sequences_in_window, 80);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, max_sequences_in_window, 88);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, first_nak_sequence_number, 96);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_pending_naks, 104);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_outstanding_naks, 112);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_data_packets_buffered, 120);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, total_selective_naks_sent, 128);
+PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, total_parity_naks_sent, 136);
+
+#endif /* _LINUX_PGM_H */

@@ -1,0 +1,70 @@
+# Shared by the scripts of this directory: source it, do not run it.
+#
+# Sets ROOT (the clone), TARGET (cargo's target directory), OUT (where tests leave their logs),
+# SHIM (the library under test). Counts results: pass, fail, skip, then `summary`.
+
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+OUT=$TARGET/logs
+SHIM=$TARGET/release/libpgmshim.so
+PASSED=0 FAILED=0 SKIPPED=0
+
+say() { printf '%s\n' "$*"; }
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+pass() {
+    PASSED=$((PASSED + 1))
+    say "PASS $*"
+}
+fail() {
+    FAILED=$((FAILED + 1))
+    say "FAIL $*"
+}
+skip() {
+    SKIPPED=$((SKIPPED + 1))
+    say "SKIP $*"
+}
+
+# The closing line; the exit status says whether anything failed, or nothing ran at all.
+summary() {
+    say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+    [ "$FAILED" -eq 0 ] && [ $((PASSED + SKIPPED)) -gt 0 ]
+}
+
+# Add the closing line of another script's output to our counts.
+add_counts() {
+    local line
+    line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1) || return 1
+    local p f s
+    read -r p _ f _ s _ <<<"$line"
+    PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + s))
+}
+
+# The library, built from this clone.
+build_shim() {
+    have cargo || die "cargo is missing: install Rust (https://rustup.rs) and put ~/.cargo/bin in PATH"
+    (cd "$ROOT" && cargo build --release --locked --quiet -p pgmshim "$@")
+    [ -e "$SHIM" ] || die "cargo built no $SHIM"
+}
+
+# compile OUTPUT SOURCE FLAGS...: one C program against our headers, warnings are errors.
+compile() {
+    local output=$1 source=$2
+    shift 2
+    gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -I"$ROOT/include" -I"$ROOT/c-tests" \
+        "$@" -o "$output" "$source"
+}
+
+# Whether this process may make network namespaces.
+can_netns() { is_root && have ip && unshare -n true 2>/dev/null; }
+
+# Run a command in a fresh network namespace whose only interface is lo, up.
+in_netns() {
+    unshare -n sh -c 'ip link set lo up && ip link set lo multicast on && exec "$@"' sh "$@"
+}
