@@ -46,6 +46,38 @@ add_counts() {
     PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + s))
 }
 
+# install_missing TOOL[:PACKAGE]...: as root on Debian install the packages of the tools that are missing;
+# otherwise say which are, and fail.
+install_missing() {
+    local item packages=()
+    for item in "$@"; do have_tool "${item%%:*}" || packages+=("${item##*:}"); done
+    [ ${#packages[@]} -gt 0 ] || return 0
+    if is_root && have apt-get; then
+        say "Installing ${packages[*]} ..."
+        if apt_install "${packages[@]}"; then return 0; fi
+    fi
+    say "Missing: ${packages[*]} (apt-get install ${packages[*]})" >&2
+    return 1
+}
+
+apt_install() {
+    local log=$OUT/apt.log
+    mkdir -p "$OUT"
+    DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -q --no-install-recommends "$@" \
+        >"$log" 2>&1 </dev/null && return
+    DEBIAN_FRONTEND=noninteractive timeout 300 apt-get update -q >>"$log" 2>&1 </dev/null &&
+        DEBIAN_FRONTEND=noninteractive timeout 900 apt-get install -y -q --no-install-recommends "$@" \
+            >>"$log" 2>&1 </dev/null
+}
+
+# A command, or the file of a package that has none: /path.
+have_tool() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) have "$1" ;;
+    esac
+}
+
 # The library, built from this clone.
 build_shim() {
     have cargo || die "cargo is missing: install Rust (https://rustup.rs) and put ~/.cargo/bin in PATH"
