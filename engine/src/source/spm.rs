@@ -207,6 +207,22 @@ mod tests {
         assert_eq!(run(&mut s, t1, ms(30)), [4, 12, 28]);
     }
 
+    #[test] // RFC 3208 §5.1.5: an SPM for another reason restarts IHB_TMR and does not double it
+    fn other_spms_put_the_heartbeat_off() {
+        let t0 = Instant::now();
+        let config = SourceConfig {
+            ihb_min: ms(100),
+            ambient_spm_ivl: ms(1_000_000),
+            start_ivl: ms(0),
+            ..config()
+        };
+        let mut s = SpmSchedule::new(&config, t0);
+        s.on_sent(t0);
+        s.on_data(t0);
+        s.on_spmr(t0 + ms(50));
+        assert_eq!(run(&mut s, t0, ms(400)), [50, 150, 350]);
+    }
+
     #[test] // S-07, S-10: ambient SPMs run free of data, which holds heartbeats back
     fn ambient_spms_go_amid_data() {
         let t0 = Instant::now();
