@@ -3,42 +3,44 @@
 //!
 //! Pull model: packets wait in the window until [`Peer::read`] takes the APDU, so a reader that is
 //! slow holds back the window, never memory beyond `rxw_bytes`.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `rxw` | the window: what is held, what is missing |
+//! | `gap` | the NAK state machine of one SQN, its timers, the back-off |
+//! | `repair` | which gaps are opened when, NAK lists |
+//! | `reassembly` | the APDU of several TPDUs at the head of the window |
+//! | `join` | where the session begins; SPM requests |
 
-use crate::num::{Sqn, Tsi};
+mod config;
+mod counters;
+mod gap;
+mod join;
+mod reassembly;
+mod repair;
+mod rxw;
+
+pub use config::ReceiverConfig;
+
+use crate::Destination;
+use crate::num::{Nla, Sqn, Tsi};
 use crate::stats::ReceiverStats;
-use crate::wire::Tpdu;
+use crate::wire::{self, Body, Data, Fragment, Nak, Options, Spm, Tpdu, Window};
 use bytes::Bytes;
+use counters::Counters;
+use gap::State;
+use join::{Copy, Phase, Spmr};
+use reassembly::Assembly;
+use repair::{Lost, NakList, Repair, newer};
+use rxw::{Offer, Packet, Rxw};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-/// Timers and limits of a receiver. The defaults suit a LAN.
-#[derive(Clone, Debug)]
-pub struct ReceiverConfig {
-    /// NAK_BO_IVL until the source advertises another (OPT_NAK_BO_IVL): random back-off before a NAK.
-    pub nak_bo_ivl: Duration,
-    /// NAK_RPT_IVL: wait for an NCF before the NAK is repeated.
-    pub nak_rpt_ivl: Duration,
-    /// NAK_RDATA_IVL: wait for RDATA after the NCF.
-    pub nak_rdata_ivl: Duration,
-    /// NAK_NCF_RETRIES.
-    pub nak_ncf_retries: u32,
-    /// NAK_DATA_RETRIES.
-    pub nak_data_retries: u32,
-    /// SPMR_BO_IVL: random wait before asking for an SPM.
-    pub spmr_bo_ivl: Duration,
-    /// SPMR_SPM_IVL: wait for the SPM before asking again.
-    pub spmr_spm_ivl: Duration,
-    /// How long the first data of a session may wait for the SPM that tells where the session starts.
-    pub first_spm_wait: Duration,
-    /// Receive window limit, SQNs (a power of two).
-    pub rxw_sqns: u32,
-    /// Receive window limit, octets of TSDUs held. An APDU longer than this is still taken, piecewise.
-    pub rxw_bytes: usize,
-    /// Longest APDU taken; a longer one is unrecoverable loss.
-    pub max_apdu: usize,
-    /// A peer that is silent for this long is forgotten.
-    pub peer_expiry: Duration,
-}
+/// Bounds of an advertised NAK_BO_IVL: what the network says is honoured within them (RFC 3208 §10).
+const NAK_BO_IVL_MIN: Duration = Duration::from_micros(100);
+const NAK_BO_IVL_MAX: Duration = Duration::from_secs(5);
+/// What an SPM has before its options beyond what a data packet has, octets (RFC 3208 §8.1, IPv4).
+const SPM_BEYOND_DATA: usize = 12;
 
 /// What [`Peer::read`] returns, in stream order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +75,50 @@ pub enum ResetReason {
 /// One source as seen by a receiver.
 #[derive(Debug)]
 pub struct Peer {
-    _todo: (),
+    config: ReceiverConfig,
+    tsi: Tsi,
+    dport: u16,
+    source: Ipv4Addr,
+    group: Ipv4Addr,
+    phase: Phase,
+    rxw: Rxw,
+    repair: Repair,
+    assembly: Assembly,
+    end: Option<End>,
+    established: bool,
+    /// SQN of the last SPM accepted.
+    spm_sqn: Option<Sqn>,
+    /// Where NAKs go: SPM_PATH of that SPM. `None`: no NAK yet (RFC 3208 §6.2).
+    path: Option<Ipv4Addr>,
+    /// The path said OPT_NBR_UNREACH: no NAK until a regular SPM.
+    unreachable: bool,
+    /// SQN of the last POLL with round 0.
+    poll_sqn: Option<Sqn>,
+    spmr: Spmr,
+    rng: fastrand::Rng,
+    /// When its last plausible packet came.
+    last_heard: Instant,
+    silent: bool,
+    counters: Counters,
+}
+
+/// How the stream ends.
+#[derive(Debug)]
+struct End {
+    /// First SQN that is not delivered any more.
+    at: Sqn,
+    read: Read,
+}
+
+/// What `poll_transmit` appended and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// Octets appended.
+    pub len: usize,
+    /// Unicast target, or the group (SPMR copy with TTL 1).
+    pub to: Destination,
+    /// TTL if restricted.
+    pub ttl: Option<u8>,
 }
 
 impl Peer {
@@ -88,81 +133,574 @@ impl Peer {
         now: Instant,
         seed: u64,
     ) -> Self {
-        let _ = (config, tsi, dport, source, group, now, seed);
-        todo!()
+        let mut rng = fastrand::Rng::with_seed(seed);
+        Self {
+            rxw: Rxw::new(config.rxw_sqns, config.rxw_bytes),
+            repair: Repair::new(&config, now, rng.fork()),
+            config,
+            tsi,
+            dport,
+            source,
+            group,
+            phase: Phase::Listening,
+            assembly: Assembly::default(),
+            end: None,
+            established: false,
+            spm_sqn: None,
+            path: None,
+            unreachable: false,
+            poll_sqn: None,
+            spmr: Spmr::Idle,
+            rng,
+            last_heard: now,
+            silent: false,
+            counters: Counters::new(now),
+        }
     }
 
-    /// A packet of this session, whichever type: SPM, ODATA, RDATA, NCF, or another receiver's NAK.
-    /// The caller has checked that downstream packets come from the session's source.
+    /// A packet of this session, whichever type: SPM, ODATA, RDATA, NCF, or another receiver's NAK or
+    /// SPMR. The caller has checked that downstream packets come from the session's source.
     pub fn handle_tpdu(&mut self, now: Instant, tpdu: &Tpdu<'_>) {
-        let _ = (now, tpdu);
-        todo!()
+        match &tpdu.body {
+            Body::Odata(data) => self.on_data(now, *data, tpdu, false),
+            Body::Rdata(data) => self.on_data(now, *data, tpdu, true),
+            Body::Spm(spm) => self.on_spm(now, spm, &tpdu.options),
+            Body::Ncf(ncf) => self.on_ncf(now, ncf, tpdu),
+            Body::Nak(nak) => self.on_nak(now, nak, tpdu),
+            Body::Spmr => self.spmr.on_heard(now, &self.config),
+            Body::Poll(poll) if poll.round == 0 => self.poll_sqn = Some(poll.sqn),
+            Body::Poll(_) | Body::Polr(_) | Body::Nnak(_) | Body::Ack(_) => {}
+        }
     }
 
     /// Let timers that are due fire.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        if self.is_silent(now) && !self.silent {
+            self.silent = true;
+            if self.phase == Phase::Open {
+                self.finish(self.rxw.edge(), Read::Reset(ResetReason::Silent));
+            }
+        }
+        if let Phase::Holding { until } = self.phase
+            && until <= now
+        {
+            self.begin(self.rxw.base(), None);
+        }
+        self.spmr.on_timeout(now, &self.config, &mut self.rng);
+        let lost = self.repair.on_timeout(now, &mut self.rxw, &self.config);
+        if !lost.sqns.is_empty() {
+            self.on_lost(lost);
+        }
+        self.settle(now);
     }
 
     /// When `handle_timeout` has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        if self.is_ended() || self.silent {
+            return None;
+        }
+        let hold = match self.phase {
+            Phase::Holding { until } => Some(until),
+            _ => None,
+        };
+        let expiry = self.last_heard.checked_add(self.config.peer_expiry);
+        let timers = [
+            self.repair.next_timeout(),
+            self.spmr.next_timeout(),
+            hold,
+            expiry,
+        ];
+        timers.into_iter().flatten().min()
     }
 
     /// Append the next NAK or SPMR.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
-        let _ = (now, out);
-        todo!()
+        if self.is_ended() || self.silent {
+            return None;
+        }
+        if let Some(path) = self.path.filter(|_| !self.unreachable)
+            && let Some(list) = self.repair.next_nak(now, &mut self.rxw, &self.config)
+        {
+            return Some(self.emit_nak(&list, path, out));
+        }
+        let (to, ttl) = match self.spmr.next_copy(now, &self.config)? {
+            Copy::Group => (Destination::Group(self.group), Some(1)),
+            Copy::Source => (Destination::Host(self.source), None),
+        };
+        Some(Emitted {
+            len: self.emit(Body::Spmr, out),
+            to,
+            ttl,
+        })
     }
 
     /// Whether the session has begun: data (or its start) is proven, so the listener should be told.
     #[must_use]
     pub fn is_established(&self) -> bool {
-        todo!()
+        self.established
     }
 
     /// Whether `read` would return something.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        todo!()
+        // Whatever cannot be read at the head has been taken out by `fill_head`.
+        self.phase == Phase::Open
+            && (self.assembly.is_complete() || self.rxw.head().is_some() || self.is_at_end())
     }
 
     /// Take the next APDU, or the end of the session (again and again).
     pub fn read(&mut self, now: Instant) -> Option<Read> {
-        let _ = now;
-        todo!()
+        if self.phase != Phase::Open {
+            return None;
+        }
+        let apdu = match self.assembly.take() {
+            Some(apdu) => apdu,
+            None if self.is_at_end() => return self.end.as_ref().map(|end| end.read.clone()),
+            None => self.rxw.pop_head()?.payload,
+        };
+        self.counters.plain.messages_received += 1;
+        self.counters.plain.data_bytes_received += apdu.len() as u64;
+        self.settle(now);
+        Some(Read::Apdu(apdu))
     }
 
-    /// Nothing more to do for the network: ended, or silent for `peer_expiry`.
+    /// Nothing more to do for the network: ended, or silent for `peer_expiry`. What was received may
+    /// still be read.
     #[must_use]
     pub fn is_expired(&self, now: Instant) -> bool {
-        let _ = now;
-        todo!()
+        self.is_ended() || self.is_silent(now)
     }
 
-    /// Octets of TSDUs held in the window, for the endpoint's budget.
+    /// Octets of TSDUs held in the window and of the APDU under assembly, for the endpoint's budget.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        todo!()
+        self.rxw.bytes() + self.assembly.bytes()
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self, now: Instant) -> ReceiverStats {
-        let _ = now;
-        todo!()
+        let mut stats = self.counters.stats(now);
+        if self.phase == Phase::Open {
+            stats.trail = u64::from(self.rxw.base().0);
+            stats.lead = u64::from(self.rxw.lead().0);
+        }
+        stats.packets_buffered = u64::from(self.rxw.held());
+        for sqn in self.rxw.stored_from(self.rxw.edge(), self.rxw.end()) {
+            match self.rxw.gap(sqn).map(|gap| gap.state) {
+                Some(State::BackOff | State::Due) => stats.pending_naks += 1,
+                Some(state) => {
+                    if stats.first_nak == 0 {
+                        stats.first_nak = u64::from(sqn.0);
+                    }
+                    stats.pending_naks += u64::from(state == State::WaitNcf);
+                    stats.outstanding_naks += u64::from(state == State::WaitData);
+                }
+                None => {}
+            }
+        }
+        stats
     }
 }
 
-/// What `poll_transmit` appended and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emitted {
-    /// Octets appended.
-    pub len: usize,
-    /// Unicast target, or the group (SPMR copy with TTL 1).
-    pub to: crate::Destination,
-    /// TTL if restricted.
-    pub ttl: Option<u8>,
+/// Packets from the network.
+impl Peer {
+    fn on_data(&mut self, now: Instant, data: Data, tpdu: &Tpdu<'_>, is_repair: bool) {
+        let len = tpdu.payload.len();
+        self.counters
+            .on_tpdu(now, wire::data_overhead(&tpdu.options) + len);
+        match is_repair {
+            true => self.counters.plain.rdata_received += 1,
+            false => self.counters.plain.odata_received += 1,
+        }
+        if tpdu.parity {
+            // No FEC yet: parity shares SQNs with data and must not be taken for it (§11.2).
+            self.last_heard = now;
+            return;
+        }
+        let Ok(fragment) = checked_fragment(data.sqn, tpdu) else {
+            self.counters.plain.dropped_malformed += 1;
+            return;
+        };
+        if !self.admit(now, data, is_repair) {
+            return;
+        }
+        let is_past_end = self
+            .end
+            .as_ref()
+            .is_some_and(|end| data.sqn.since(end.at) >= 0);
+        if is_past_end || !self.rxw.extend_lead(data.sqn) {
+            self.counters.plain.dropped_malformed += 1;
+            return;
+        }
+        let payload = tpdu.payload;
+        let packet = || Packet {
+            payload: Bytes::copy_from_slice(payload),
+            fragment,
+        };
+        match self.rxw.offer(data.sqn, len, packet) {
+            Offer::Taken if is_repair => self.repair.on_repair(now, data.sqn),
+            Offer::Taken => {}
+            Offer::Duplicate => self.counters.plain.duplicates += 1,
+            Offer::Full => self.counters.plain.dropped_window_full += 1,
+            Offer::Foreign => {
+                self.counters.plain.dropped_malformed += 1;
+                return;
+            }
+        }
+        self.last_heard = now;
+        self.counters.sample_window(self.rxw.span());
+        if self.phase == Phase::Open {
+            self.advance_trail(data.trail);
+        } else if let Some(start) =
+            join::start_from_data(data, &tpdu.options, self.spm_sqn.is_some())
+        {
+            self.begin(start, Some(data.trail));
+        }
+        if self.spm_sqn.is_none() {
+            self.spmr.want(now, &self.config, &mut self.rng);
+        }
+        if tpdu.options.fin && self.phase == Phase::Open {
+            self.finish(data.sqn.next(), Read::Fin);
+        }
+        self.settle(now);
+    }
+
+    /// Whether a data packet may enter the window; the first one opens it.
+    fn admit(&mut self, now: Instant, data: Data, is_repair: bool) -> bool {
+        if self.phase == Phase::Open {
+            return true;
+        }
+        // §6.1: reception starts with data inside the advertised window. A repair says nothing about
+        // what is new: to begin with it would mean to ask for all that came after.
+        let first = self.phase == Phase::Listening;
+        let is_older = !first && data.sqn.since(self.rxw.base()) < 0;
+        if data.trail.is_newer_than(data.sqn) || (is_repair && (first || is_older)) {
+            return false;
+        }
+        if first {
+            self.rxw.anchor(data.sqn);
+            self.phase = Phase::Holding {
+                until: now + self.config.first_spm_wait,
+            };
+        } else if is_older {
+            self.rxw.restart_at(data.sqn);
+        }
+        true
+    }
+
+    fn on_spm(&mut self, now: Instant, spm: &Spm, options: &Options) {
+        self.counters
+            .on_tpdu(now, wire::data_overhead(options) + SPM_BEYOND_DATA);
+        self.counters.plain.spms_received += 1;
+        if options.nbr_unreach {
+            // §15.3.2: such an SPM repeats the SPM_SQN of a regular one and has no window.
+            self.unreachable |= self.path.is_some_and(|path| Nla::V4(path) == spm.path);
+            return;
+        }
+        if self
+            .spm_sqn
+            .is_some_and(|last| !spm.spm_sqn.is_newer_than(last))
+        {
+            return;
+        }
+        self.spm_sqn = Some(spm.spm_sqn);
+        self.last_heard = now;
+        self.path = Some(self.nak_address(spm.path));
+        self.unreachable = false;
+        self.spmr = Spmr::Idle;
+        self.learn_nak_bo_ivl(options);
+        self.on_window(spm.window, options.join);
+        if self.phase == Phase::Open {
+            // An SPM_LEAD behind the data already here was overtaken by it.
+            let end = self.rxw.lead().next();
+            if let Some(rst) = options.rst {
+                let at = if rst.no_naks { self.rxw.edge() } else { end };
+                self.finish(at, Read::Reset(ResetReason::Rst(rst.code)));
+            } else if options.fin {
+                self.finish(end, Read::Fin);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn on_window(&mut self, window: Option<Window>, join: Option<Sqn>) {
+        if self.phase != Phase::Open {
+            let first_data = (self.phase != Phase::Listening).then(|| self.rxw.base());
+            if let Some(start) = join::start_from_spm(window, join, first_data) {
+                if first_data.is_none() {
+                    self.rxw.anchor(start);
+                }
+                self.begin(start, window.map(|w| w.trail));
+            }
+        }
+        if let Some(window) = window
+            && self.phase == Phase::Open
+        {
+            // §6.2: each edge counts only if it is newer than the one held.
+            if !self.rxw.extend_lead(window.lead) {
+                self.counters.plain.dropped_malformed += 1;
+            }
+            self.advance_trail(window.trail);
+        }
+    }
+
+    fn on_ncf(&mut self, now: Instant, ncf: &Nak, tpdu: &Tpdu<'_>) {
+        self.counters.plain.ncfs_received += 1;
+        if tpdu.options.nbr_unreach {
+            let parent = self.path.map(Nla::V4);
+            self.unreachable |= parent.is_some() && parent == tpdu.options.path_nla;
+            return;
+        }
+        self.learn_nak_bo_ivl(&tpdu.options);
+        if tpdu.parity || self.phase != Phase::Open {
+            return;
+        }
+        // §6.3: an NCF for an SQN nobody told us of proves that it exists. Inside our window only: it
+        // is the one packet that could move the lead without carrying data or a window.
+        for sqn in ncf.sqns() {
+            if self.rxw.end().is_newer_than(sqn) {
+                self.rxw.extend_lead(sqn);
+            }
+        }
+        self.settle(now);
+        for sqn in ncf.sqns() {
+            let suppressed = self.repair.on_ncf(now, &mut self.rxw, &self.config, sqn);
+            self.counters.plain.naks_suppressed += u64::from(suppressed);
+        }
+    }
+
+    fn on_nak(&mut self, now: Instant, nak: &Nak, tpdu: &Tpdu<'_>) {
+        let ours = nak.source == Nla::V4(self.source) && nak.group == Nla::V4(self.group);
+        if tpdu.parity || !ours {
+            return;
+        }
+        for sqn in nak.sqns() {
+            let suppressed = self.repair.on_nak(now, &mut self.rxw, &self.config, sqn);
+            self.counters.plain.naks_suppressed += u64::from(suppressed);
+        }
+    }
+
+    /// SPM_PATH, unless nobody can be asked there.
+    fn nak_address(&self, path: Nla) -> Ipv4Addr {
+        match path {
+            Nla::V4(path)
+                if !(path.is_multicast() || path.is_broadcast() || path.is_unspecified()) =>
+            {
+                path
+            }
+            _ => self.source,
+        }
+    }
+
+    fn learn_nak_bo_ivl(&mut self, options: &Options) {
+        let Some(advertised) = options.nak_bo_ivl else {
+            return;
+        };
+        // §15.2.2: derived from a poll, it is good only for who saw that poll or an earlier one.
+        let sqn = advertised.ivl_sqn;
+        let usable = sqn == Sqn(0) || self.poll_sqn.is_some_and(|seen| sqn.since(seen) >= 0);
+        if !usable {
+            self.repair.set_nak_bo_ivl(self.config.nak_bo_ivl);
+            return;
+        }
+        let mut ivl = Duration::from_micros(advertised.ivl.into());
+        if let Some(range) = options.nak_bo_rng {
+            let micros = |n: u32| Duration::from_micros(n.into());
+            ivl = ivl.min(micros(range.max)).max(micros(range.min));
+        }
+        self.repair
+            .set_nak_bo_ivl(ivl.clamp(NAK_BO_IVL_MIN, NAK_BO_IVL_MAX));
+    }
+}
+
+/// The course of the session.
+impl Peer {
+    /// It is settled where the session begins.
+    fn begin(&mut self, start: Sqn, trail: Option<Sqn>) {
+        self.rxw.restart_at(start);
+        // What was gone before we came is not our loss.
+        if let Some(trail) = trail
+            && trail.is_newer_than(self.rxw.edge())
+        {
+            self.rxw.restart_at(trail);
+        }
+        self.repair.start_at(self.rxw.base());
+        self.assembly.resync();
+        self.phase = Phase::Open;
+    }
+
+    /// The source's trailing edge: what we miss before it is lost (RFC 3208 §3.4).
+    fn advance_trail(&mut self, trail: Sqn) {
+        let edge = self.rxw.edge();
+        if !trail.is_newer_than(edge) || self.is_ended() {
+            return;
+        }
+        if !self.rxw.extend_lead(trail.minus(1)) {
+            self.counters.plain.dropped_malformed += 1;
+            return;
+        }
+        let (all, in_row) = self.rxw.count_lost(edge, trail);
+        self.counters.plain.lost_window_advanced += u64::from(all);
+        self.finish(
+            edge,
+            Read::Reset(ResetReason::Loss {
+                first: edge,
+                count: in_row,
+            }),
+        );
+    }
+
+    /// Retries gave up.
+    fn on_lost(&mut self, lost: Lost) {
+        self.counters.plain.lost_ncf_retries += lost.by_ncf_retries;
+        self.counters.plain.lost_data_retries += lost.by_data_retries;
+        let base = self.rxw.base();
+        let mut sqns = lost.sqns;
+        sqns.sort_unstable_by_key(|sqn| sqn.since(base));
+        let in_row = sqns
+            .iter()
+            .zip(0..)
+            .take_while(|(sqn, i)| **sqn == sqns[0].plus(*i));
+        let (first, count) = (sqns[0], in_row.count() as u32);
+        self.finish(first, Read::Reset(ResetReason::Loss { first, count }));
+    }
+
+    /// Nothing from `at` on will be delivered. Of several ends the earliest counts.
+    fn finish(&mut self, at: Sqn, read: Read) {
+        let at = newer(at, self.rxw.base());
+        if self.end.as_ref().is_none_or(|end| end.at.is_newer_than(at)) {
+            self.rxw.truncate(at);
+            self.end = Some(End { at, read });
+        }
+    }
+
+    /// After any change: make the head readable, then ask for what is missing and fits.
+    fn settle(&mut self, now: Instant) {
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.established |= self.rxw.span() > 0;
+        self.fill_head();
+        if self.path.is_some() {
+            let end = self
+                .end
+                .as_ref()
+                .map_or(self.rxw.lead().next(), |end| end.at);
+            self.repair.open(now, &mut self.rxw, end);
+        }
+        self.repair.on_gaps_closed(&mut self.rxw);
+    }
+
+    /// Take out of the window what is not an APDU by itself, until something can be read.
+    fn fill_head(&mut self) {
+        while !self.assembly.is_complete()
+            && let Some(head) = self.rxw.head()
+        {
+            let is_whole = head.fragment.is_none() && !head.payload.is_empty();
+            let fits = head.payload.len() <= self.config.max_apdu;
+            if is_whole && fits && self.assembly.on_boundary().is_ok() {
+                return;
+            }
+            let Some(packet) = self.rxw.pop_head() else {
+                return;
+            };
+            let result = match &packet.fragment {
+                Some(f) => self.assembly.push(f, &packet.payload, self.config.max_apdu),
+                // An empty APDU is no message.
+                None if packet.payload.is_empty() => self.assembly.on_boundary(),
+                None => Err(reassembly::BadApdu),
+            };
+            if result.is_err() {
+                self.finish_bad();
+            }
+        }
+        if self.is_at_end() && self.assembly.is_partial() {
+            // A stream that ends in the middle of an APDU did not deliver everything.
+            match self.end {
+                Some(End {
+                    read: Read::Fin, ..
+                }) => self.finish_bad(),
+                _ => self.assembly.abandon(),
+            }
+        }
+    }
+
+    /// What was just taken out of the window cannot be delivered: no other end is earlier.
+    fn finish_bad(&mut self) {
+        let at = self.rxw.base();
+        self.assembly.abandon();
+        self.rxw.truncate(at);
+        self.end = Some(End {
+            at,
+            read: Read::Reset(ResetReason::BadApdu),
+        });
+    }
+
+    /// All that will be delivered is here.
+    fn is_ended(&self) -> bool {
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.at == self.rxw.edge())
+    }
+
+    /// All that will be delivered has been taken out of the window.
+    fn is_at_end(&self) -> bool {
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.at == self.rxw.base())
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_heard) >= self.config.peer_expiry
+    }
+}
+
+/// Packets to the network.
+impl Peer {
+    fn emit_nak(&mut self, list: &NakList, path: Ipv4Addr, out: &mut Vec<u8>) -> Emitted {
+        self.counters.plain.naks_sent += 1;
+        self.counters.plain.selective_naks_sent += list.len() as u64;
+        let nak = Nak {
+            sqn: list[0],
+            list: list[1..].iter().copied().collect(),
+            source: Nla::V4(self.source),
+            group: Nla::V4(self.group),
+        };
+        let len = self.emit(Body::Nak(nak), out);
+        Emitted {
+            len,
+            to: Destination::Host(path),
+            ttl: None,
+        }
+    }
+
+    fn emit(&self, body: Body, out: &mut Vec<u8>) -> usize {
+        let before = out.len();
+        let tpdu = Tpdu {
+            // Upstream: ports swapped (RFC 3208 §8).
+            sport: self.dport,
+            dport: self.tsi.sport,
+            gsi: self.tsi.gsi,
+            parity: false,
+            var_pktlen: false,
+            body,
+            options: Options::default(),
+            payload: &[],
+        };
+        tpdu.emit(out);
+        out.len() - before
+    }
+}
+
+/// The fragment option if the APDU has several TPDUs; an error if it cannot be true.
+fn checked_fragment(sqn: Sqn, tpdu: &Tpdu<'_>) -> Result<Option<Fragment>, reassembly::BadApdu> {
+    let len = tpdu.payload.len();
+    match tpdu.options.fragment {
+        None => Ok(None),
+        Some(f) if !reassembly::is_possible(&f, sqn, len) => Err(reassembly::BadApdu),
+        Some(f) if f.apdu_len as usize == len => Ok(None),
+        some => Ok(some),
+    }
 }

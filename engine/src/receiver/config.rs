@@ -1,0 +1,55 @@
+//! What a receiver may be told: timers, retries, limits.
+
+use std::time::Duration;
+
+/// Timers and limits of a receiver. The defaults suit a LAN.
+#[derive(Clone, Debug)]
+pub struct ReceiverConfig {
+    /// NAK_BO_IVL until the source advertises another (OPT_NAK_BO_IVL): random back-off before a NAK.
+    pub nak_bo_ivl: Duration,
+    /// NAK_RPT_IVL: wait for an NCF before the NAK is repeated. Doubles with every eighth repetition.
+    pub nak_rpt_ivl: Duration,
+    /// NAK_RDATA_IVL: wait for RDATA after the NCF. Doubles with every eighth repetition.
+    pub nak_rdata_ivl: Duration,
+    /// NAK_NCF_RETRIES.
+    pub nak_ncf_retries: u32,
+    /// NAK_DATA_RETRIES.
+    pub nak_data_retries: u32,
+    /// SPMR_BO_IVL: random wait before asking for an SPM.
+    pub spmr_bo_ivl: Duration,
+    /// SPMR_SPM_IVL: wait for the SPM before asking again.
+    pub spmr_spm_ivl: Duration,
+    /// How long the first data of a session may wait for the SPM that tells where the session starts.
+    pub first_spm_wait: Duration,
+    /// Receive window limit, SQNs (a power of two).
+    pub rxw_sqns: u32,
+    /// Receive window limit, octets of TSDUs held. An APDU longer than this is still taken, piecewise.
+    pub rxw_bytes: usize,
+    /// Longest APDU taken, octets; a longer one is unrecoverable loss.
+    pub max_apdu: usize,
+    /// A peer that is silent for this long is forgotten. Many times a source's ambient SPM interval.
+    pub peer_expiry: Duration,
+}
+
+impl Default for ReceiverConfig {
+    /// The RFC gives no numbers for these timers. Here the first NAK leaves within 10 ms, a repair that
+    /// is lost is asked for again after some 40 ms, and a source that stopped answering is noticed
+    /// after about ten seconds: 50 retries with the stretching of `nak_rpt_ivl`. With half of all
+    /// packets lost, 50 retries fail about once in 10⁷ gaps.
+    fn default() -> Self {
+        Self {
+            nak_bo_ivl: Duration::from_millis(10),
+            nak_rpt_ivl: Duration::from_millis(20),
+            nak_rdata_ivl: Duration::from_millis(30),
+            nak_ncf_retries: 50,
+            nak_data_retries: 50,
+            spmr_bo_ivl: Duration::from_millis(20),
+            spmr_spm_ivl: Duration::from_millis(50),
+            first_spm_wait: Duration::from_millis(500),
+            rxw_sqns: 1 << 16,
+            rxw_bytes: 32 << 20,
+            max_apdu: 256 << 20,
+            peer_expiry: Duration::from_secs(30),
+        }
+    }
+}

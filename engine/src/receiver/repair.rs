@@ -1,0 +1,238 @@
+//! Recovery of missing SQNs: which are asked for, when, and in which NAK (RFC 3208 §6.3).
+//!
+//! The window holds one [`Gap`] per SQN under recovery. This part opens them, drives their timers and
+//! gathers what is due into NAK lists.
+
+use super::gap::{BackOff, Cause, Gap, State, Step, Timers};
+use super::rxw::Rxw;
+use crate::num::Sqn;
+use crate::receiver::ReceiverConfig;
+use crate::wire::NAK_LIST_MAX;
+use arrayvec::ArrayVec;
+use std::time::{Duration, Instant};
+
+/// Most SQNs under recovery at once, the oldest first. The rest of a long loss waits its turn: the
+/// source's rate limits what can be repaired anyway, and asking sooner only makes it answer twice.
+const GAPS_MAX: u32 = 4096;
+
+/// SQNs of one NAK packet, oldest first.
+pub(super) type NakList = ArrayVec<Sqn, { NAK_LIST_MAX + 1 }>;
+
+/// SQNs that retries gave up at one time.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// In no order.
+    pub(super) sqns: Vec<Sqn>,
+    pub(super) by_ncf_retries: u64,
+    pub(super) by_data_retries: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Repair {
+    /// Every SQN before this one is held or under recovery; behind `edge` it means nothing.
+    frontier: Sqn,
+    back_off: BackOff,
+    timers: Timers,
+    /// SQNs that entered [`State::Due`], oldest last; some have left it again.
+    due: Vec<Sqn>,
+    /// The repair that came last: when, and which.
+    repaired: Option<(Instant, Sqn)>,
+}
+
+impl Repair {
+    pub(super) fn new(config: &ReceiverConfig, now: Instant, rng: fastrand::Rng) -> Self {
+        Self {
+            frontier: Sqn(0),
+            back_off: BackOff::new(config.nak_bo_ivl, now, rng),
+            timers: Timers::default(),
+            due: Vec::new(),
+            repaired: None,
+        }
+    }
+
+    /// The window begins here.
+    pub(super) fn start_at(&mut self, start: Sqn) {
+        self.frontier = start;
+    }
+
+    /// NAK_BO_IVL from now on.
+    pub(super) fn set_nak_bo_ivl(&mut self, ivl: Duration) {
+        self.back_off.ivl = ivl;
+    }
+
+    /// When `on_timeout` has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Begin the recovery of what is missing before `end`, as far as it fits the window.
+    ///
+    /// What is found missing together shares one back-off, so that it goes out in one NAK. Every SQN is
+    /// looked at once, so the work is paid for by its packet or its gap. A packet that is merely late is
+    /// not asked for: it comes before the back-off ends.
+    pub(super) fn open(&mut self, now: Instant, rxw: &mut Rxw, end: Sqn) {
+        if rxw.edge().is_newer_than(self.frontier) {
+            self.frontier = rxw.edge();
+        }
+        let end = older(older(end, rxw.end()), rxw.lead().next());
+        let mut back_off = None;
+        while end.is_newer_than(self.frontier) {
+            let sqn = self.frontier;
+            if rxw.is_empty_at(sqn) {
+                if rxw.missing() >= GAPS_MAX || !rxw.has_room_to_ask(sqn) {
+                    break;
+                }
+                let until = *back_off.get_or_insert_with(|| self.back_off.draw(now));
+                let mut gap = Gap::new(until);
+                self.timers.arm(sqn, &mut gap);
+                rxw.open_gap(sqn, gap);
+            }
+            self.frontier = sqn.next();
+        }
+    }
+
+    /// RDATA filled `sqn`.
+    pub(super) fn on_repair(&mut self, now: Instant, sqn: Sqn) {
+        self.repaired = Some((now, sqn));
+    }
+
+    /// After gaps were filled or dropped: old timers need not wake anybody.
+    pub(super) fn on_gaps_closed(&mut self, rxw: &mut Rxw) {
+        if rxw.missing() == 0 {
+            self.timers.clear();
+            self.due.clear();
+        } else if self.timers.len() > 2 * GAPS_MAX as usize {
+            self.rebuild_timers(rxw);
+        }
+    }
+
+    /// NCF for `sqn`. Whether it saved us a NAK.
+    pub(super) fn on_ncf(
+        &mut self,
+        now: Instant,
+        rxw: &mut Rxw,
+        config: &ReceiverConfig,
+        sqn: Sqn,
+    ) -> bool {
+        let Some(gap) = rxw.gap_mut(sqn) else {
+            return false;
+        };
+        let suppressed = gap.on_ncf(now, config);
+        self.arm_if_waiting(sqn, gap);
+        suppressed
+    }
+
+    /// Another receiver's NAK for `sqn`. Whether it saved us a NAK.
+    pub(super) fn on_nak(
+        &mut self,
+        now: Instant,
+        rxw: &mut Rxw,
+        config: &ReceiverConfig,
+        sqn: Sqn,
+    ) -> bool {
+        let Some(gap) = rxw.gap_mut(sqn) else {
+            return false;
+        };
+        let suppressed = gap.on_nak(now, config);
+        self.arm_if_waiting(sqn, gap);
+        suppressed
+    }
+
+    /// Let timers that are due fire; what retries give up is returned, its gaps still open.
+    pub(super) fn on_timeout(
+        &mut self,
+        now: Instant,
+        rxw: &mut Rxw,
+        config: &ReceiverConfig,
+    ) -> Lost {
+        let mut lost = Lost::default();
+        let mut back_off = None;
+        let due_before = self.due.len();
+        while let Some(run) = self.timers.pop_due(now) {
+            for sqn in (0..run.count).map(|i| run.first.plus(i)) {
+                let Some(gap) = rxw.gap_mut(sqn).filter(|gap| gap.queued == Some(run.at)) else {
+                    continue;
+                };
+                gap.queued = None;
+                if gap.deadline > now {
+                    self.arm_if_waiting(sqn, gap);
+                    continue;
+                }
+                let repaired = self.repaired;
+                let is_busy =
+                    |ivl| repaired.is_some_and(|(at, r)| at + ivl > now && sqn.is_newer_than(r));
+                match gap.on_timeout(now, config, is_busy) {
+                    Step::Nak => self.due.push(sqn),
+                    Step::BackOff => {
+                        gap.deadline = *back_off.get_or_insert_with(|| self.back_off.draw(now));
+                        self.timers.arm(sqn, gap);
+                    }
+                    Step::Wait => self.arm_if_waiting(sqn, gap),
+                    Step::Lost(cause) => {
+                        lost.sqns.push(sqn);
+                        match cause {
+                            Cause::NcfRetries => lost.by_ncf_retries += 1,
+                            Cause::DataRetries => lost.by_data_retries += 1,
+                        }
+                    }
+                }
+            }
+        }
+        if self.due.len() != due_before {
+            let base = rxw.base();
+            self.due
+                .sort_unstable_by_key(|sqn| std::cmp::Reverse(sqn.since(base)));
+            self.due.dedup();
+        }
+        lost
+    }
+
+    /// The SQNs of the next NAK, now on their way. Several packets go oldest first.
+    pub(super) fn next_nak(
+        &mut self,
+        now: Instant,
+        rxw: &mut Rxw,
+        config: &ReceiverConfig,
+    ) -> Option<NakList> {
+        let mut list = NakList::new();
+        while !list.is_full()
+            && let Some(sqn) = self.due.pop()
+        {
+            if let Some(gap) = rxw.gap_mut(sqn)
+                && gap.state == State::Due
+            {
+                gap.on_sent(now, config);
+                self.timers.arm(sqn, gap);
+                list.push(sqn);
+            }
+        }
+        (!list.is_empty()).then_some(list)
+    }
+
+    fn arm_if_waiting(&mut self, sqn: Sqn, gap: &mut Gap) {
+        if gap.state != State::Due {
+            self.timers.arm(sqn, gap);
+        }
+    }
+
+    /// Drop the entries of gaps that are gone: a flood of short gaps must not pile them up.
+    fn rebuild_timers(&mut self, rxw: &mut Rxw) {
+        self.timers.clear();
+        for sqn in rxw.stored_from(rxw.edge(), self.frontier) {
+            if let Some(gap) = rxw.gap_mut(sqn) {
+                gap.queued = None;
+                self.arm_if_waiting(sqn, gap);
+            }
+        }
+    }
+}
+
+/// The older of two SQNs.
+pub(super) fn older(a: Sqn, b: Sqn) -> Sqn {
+    if a.is_newer_than(b) { b } else { a }
+}
+
+/// The newer of two SQNs.
+pub(super) fn newer(a: Sqn, b: Sqn) -> Sqn {
+    if a.is_newer_than(b) { a } else { b }
+}

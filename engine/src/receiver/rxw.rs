@@ -1,0 +1,364 @@
+//! Receive window: a ring of slots indexed by SQN (RFC 3208 §6.1). Knows neither time nor the network.
+
+use super::gap::Gap;
+use crate::num::Sqn;
+use crate::wire::Fragment;
+use bytes::Bytes;
+
+/// Slots of a new window; it doubles as packets need it.
+const FIRST_SLOTS: usize = 64;
+
+/// A data packet that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) payload: Bytes,
+    /// `None` for an APDU of one TPDU.
+    pub(super) fragment: Option<Fragment>,
+}
+
+#[derive(Debug, Default)]
+enum Slot {
+    /// Not here and not asked for.
+    #[default]
+    Empty,
+    /// Not here, under recovery.
+    Missing(Gap),
+    Held(Packet),
+}
+
+/// What became of an offered packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Taken,
+    Duplicate,
+    /// Before all this window ever held.
+    Foreign,
+    /// No room for its SQN or its octets.
+    Full,
+}
+
+/// The window: `base ≤ edge ≤ lead + 1`, in circular order.
+///
+/// Every slot outside of `base .. base + slots.len()` counts as empty, so a lead far ahead costs nothing.
+#[derive(Debug)]
+pub(super) struct Rxw {
+    /// Power of two.
+    slots: Vec<Slot>,
+    /// Oldest SQN not consumed.
+    base: Sqn,
+    /// First SQN from `base` on that is not held: one past the leading edge of contiguous data.
+    edge: Sqn,
+    /// Newest SQN known to exist (RXW_LEAD), held or not.
+    lead: Sqn,
+    limit_sqns: u32,
+    limit_bytes: usize,
+    held: u32,
+    missing: u32,
+    bytes: usize,
+    /// Largest TSDU seen: what a missing packet may need.
+    largest: usize,
+    /// SQNs consumed, as far as SQNs can be told from older ones.
+    consumed: u32,
+}
+
+impl Rxw {
+    pub(super) fn new(limit_sqns: u32, limit_bytes: usize) -> Self {
+        let limit_sqns = limit_sqns.clamp(1, 1 << 30);
+        Self {
+            slots: Vec::new(),
+            base: Sqn(0),
+            edge: Sqn(0),
+            lead: Sqn(0).minus(1),
+            limit_sqns,
+            limit_bytes,
+            held: 0,
+            missing: 0,
+            bytes: 0,
+            largest: 0,
+            consumed: 0,
+        }
+    }
+
+    pub(super) fn base(&self) -> Sqn {
+        self.base
+    }
+
+    pub(super) fn edge(&self) -> Sqn {
+        self.edge
+    }
+
+    pub(super) fn lead(&self) -> Sqn {
+        self.lead
+    }
+
+    /// First SQN beyond what the window may hold.
+    pub(super) fn end(&self) -> Sqn {
+        self.base.plus(self.limit_sqns)
+    }
+
+    /// Packets held.
+    pub(super) fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// SQNs under recovery.
+    pub(super) fn missing(&self) -> u32 {
+        self.missing
+    }
+
+    /// Octets held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// SQNs from `base` to `lead`.
+    pub(super) fn span(&self) -> u32 {
+        self.lead.next().since(self.base).max(0).cast_unsigned()
+    }
+
+    /// Begin an empty window at `start`.
+    pub(super) fn anchor(&mut self, start: Sqn) {
+        debug_assert!(self.held == 0 && self.missing == 0);
+        (self.base, self.edge, self.lead) = (start, start, start.minus(1));
+    }
+
+    /// Before anything is consumed: let the window begin at `start` instead, older or newer than now.
+    pub(super) fn restart_at(&mut self, start: Sqn) {
+        let back = self.base.since(start);
+        if back > 0 {
+            let reach = back.unsigned_abs();
+            // The newest packets give way if the window would grow too long.
+            self.truncate(start.plus(self.limit_sqns));
+            let newest = self.slots.len().min(self.span() as usize) as u32;
+            self.grow(reach.saturating_add(newest).min(self.limit_sqns));
+            (self.base, self.edge) = (start, start);
+        } else {
+            for sqn in self.stored_from(self.base, start) {
+                self.vacate(sqn);
+            }
+            self.base = start;
+            if self.edge.since(start) < 0 {
+                self.edge = start;
+            }
+        }
+        if self.lead.since(start.minus(1)) < 0 {
+            self.lead = start.minus(1);
+        }
+        self.advance_edge();
+    }
+
+    /// `sqn` exists. `false` if that is too far ahead to be told from the past.
+    pub(super) fn extend_lead(&mut self, sqn: Sqn) -> bool {
+        if !sqn.is_newer_than(self.lead) {
+            return true;
+        }
+        // One less than half the space, so that `lead + 1` still compares with `base`.
+        let plausible = (0..i32::MAX).contains(&sqn.since(self.base));
+        if plausible {
+            self.lead = sqn;
+        }
+        plausible
+    }
+
+    /// Offer one data packet. The payload is built only if the packet is taken.
+    pub(super) fn offer(&mut self, sqn: Sqn, len: usize, packet: impl FnOnce() -> Packet) -> Offer {
+        let offset = sqn.since(self.base);
+        if offset < 0 {
+            let behind = offset.unsigned_abs();
+            return if behind <= self.consumed {
+                Offer::Duplicate
+            } else {
+                Offer::Foreign
+            };
+        }
+        let offset = offset.unsigned_abs();
+        let was_missing = match self.slot(sqn) {
+            Slot::Held(_) => return Offer::Duplicate,
+            Slot::Missing(_) => true,
+            Slot::Empty => false,
+        };
+        self.largest = self.largest.max(len);
+        let reserved = if was_missing { 0 } else { self.reserved() };
+        // What the reader waits for is always taken: only it lets the window move.
+        let awaited = sqn == self.base && sqn == self.edge;
+        if offset >= self.limit_sqns || (!awaited && self.bytes + reserved + len > self.limit_bytes)
+        {
+            return Offer::Full;
+        }
+        self.grow(offset + 1);
+        let index = self.index(sqn);
+        self.slots[index] = Slot::Held(packet());
+        self.missing -= u32::from(was_missing);
+        self.held += 1;
+        self.bytes += len;
+        if sqn == self.edge {
+            self.edge = sqn.next();
+            self.advance_edge();
+        }
+        Offer::Taken
+    }
+
+    /// The packet at `base`, if it is here.
+    pub(super) fn head(&self) -> Option<&Packet> {
+        if self.base == self.edge {
+            return None;
+        }
+        match self.slot(self.base) {
+            Slot::Held(packet) => Some(packet),
+            _ => None,
+        }
+    }
+
+    /// Consume the packet at `base`.
+    pub(super) fn pop_head(&mut self) -> Option<Packet> {
+        if self.base == self.edge {
+            return None;
+        }
+        let index = self.index(self.base);
+        let Slot::Held(packet) = std::mem::take(&mut self.slots[index]) else {
+            return None;
+        };
+        self.base = self.base.next();
+        self.held -= 1;
+        self.bytes -= packet.payload.len();
+        self.consumed = (self.consumed + 1).min(1 << 30);
+        Some(packet)
+    }
+
+    pub(super) fn gap(&self, sqn: Sqn) -> Option<&Gap> {
+        match self.slot(sqn) {
+            Slot::Missing(gap) => Some(gap),
+            _ => None,
+        }
+    }
+
+    pub(super) fn gap_mut(&mut self, sqn: Sqn) -> Option<&mut Gap> {
+        if !self.is_stored(sqn) {
+            return None;
+        }
+        let index = self.index(sqn);
+        match &mut self.slots[index] {
+            Slot::Missing(gap) => Some(gap),
+            _ => None,
+        }
+    }
+
+    /// Whether `sqn` is neither held nor under recovery.
+    pub(super) fn is_empty_at(&self, sqn: Sqn) -> bool {
+        matches!(self.slot(sqn), Slot::Empty)
+    }
+
+    /// Whether there is room to ask for one more packet: its octets and those already asked for.
+    pub(super) fn has_room_to_ask(&self, sqn: Sqn) -> bool {
+        let awaited = sqn == self.base && sqn == self.edge;
+        awaited || self.bytes + self.reserved() + self.largest <= self.limit_bytes
+    }
+
+    /// Begin the recovery of an empty `sqn` inside the window's limits.
+    pub(super) fn open_gap(&mut self, sqn: Sqn, gap: Gap) {
+        debug_assert!(self.is_empty_at(sqn));
+        let offset = sqn.since(self.base).max(0).cast_unsigned();
+        self.grow(offset + 1);
+        let index = self.index(sqn);
+        self.slots[index] = Slot::Missing(gap);
+        self.missing += 1;
+    }
+
+    /// Forget everything from `end` on.
+    pub(super) fn truncate(&mut self, end: Sqn) {
+        for sqn in self.stored_from(end, self.stored_end()) {
+            self.vacate(sqn);
+        }
+        if self.edge.is_newer_than(end) {
+            self.edge = end;
+        }
+    }
+
+    /// SQNs in `from..to` that are not held: how many in all, and how many in a row at the start.
+    pub(super) fn count_lost(&self, from: Sqn, to: Sqn) -> (u32, u32) {
+        let stored = self.stored_from(from, to);
+        let beyond = to.since(from).max(0).cast_unsigned() - stored.len() as u32;
+        let (mut all, mut row, mut in_row) = (0, 0, true);
+        for sqn in stored {
+            let held = matches!(self.slot(sqn), Slot::Held(_));
+            in_row &= !held;
+            all += u32::from(!held);
+            row += u32::from(in_row);
+        }
+        (all + beyond, if in_row { row + beyond } else { row })
+    }
+
+    /// SQNs of `from..to` that have a slot, oldest first.
+    pub(super) fn stored_from(
+        &self,
+        from: Sqn,
+        to: Sqn,
+    ) -> impl ExactSizeIterator<Item = Sqn> + use<> {
+        let slots = self.slots.len() as i32;
+        let base = self.base;
+        let start = from.since(base).clamp(0, slots);
+        let end = to.since(base).clamp(start, slots);
+        (start..end).map(move |offset| base.plus(offset.cast_unsigned()))
+    }
+
+    fn stored_end(&self) -> Sqn {
+        self.base.plus(self.slots.len() as u32)
+    }
+
+    /// Octets the packets under recovery may need.
+    fn reserved(&self) -> usize {
+        self.missing as usize * self.largest
+    }
+
+    fn is_stored(&self, sqn: Sqn) -> bool {
+        (sqn.0.wrapping_sub(self.base.0) as usize) < self.slots.len()
+    }
+
+    fn index(&self, sqn: Sqn) -> usize {
+        sqn.0 as usize & (self.slots.len() - 1)
+    }
+
+    fn slot(&self, sqn: Sqn) -> &Slot {
+        if self.is_stored(sqn) {
+            &self.slots[self.index(sqn)]
+        } else {
+            &Slot::Empty
+        }
+    }
+
+    fn vacate(&mut self, sqn: Sqn) {
+        let index = self.index(sqn);
+        match std::mem::take(&mut self.slots[index]) {
+            Slot::Empty => {}
+            Slot::Missing(_) => self.missing -= 1,
+            Slot::Held(packet) => {
+                self.held -= 1;
+                self.bytes -= packet.payload.len();
+            }
+        }
+    }
+
+    fn advance_edge(&mut self) {
+        while matches!(self.slot(self.edge), Slot::Held(_)) {
+            self.edge = self.edge.next();
+        }
+    }
+
+    /// Have at least `sqns` slots from `base` on.
+    fn grow(&mut self, sqns: u32) {
+        if sqns as usize <= self.slots.len() {
+            return;
+        }
+        let len = (sqns as usize).next_power_of_two().max(FIRST_SLOTS);
+        let mut slots = Vec::new();
+        slots.resize_with(len, Slot::default);
+        for sqn in self.stored_from(self.base, self.stored_end()) {
+            let index = self.index(sqn);
+            slots[sqn.0 as usize & (len - 1)] = std::mem::take(&mut self.slots[index]);
+        }
+        self.slots = slots;
+    }
+}
+
+#[cfg(test)]
+mod tests;
