@@ -175,8 +175,9 @@ pub(super) struct BackOff {
     /// NAK_BO_IVL in force.
     pub(super) ivl: Duration,
     rng: fastrand::Rng,
-    /// Where the grid of deadlines is anchored.
+    /// Where the grid of deadlines is anchored, and by which fraction of its step it is off.
     epoch: Instant,
+    phase: f64,
 }
 
 impl BackOff {
@@ -188,8 +189,13 @@ impl BackOff {
     const GRID: u32 = 8;
 
     pub(super) fn new(ivl: Duration, now: Instant, mut rng: fastrand::Rng) -> Self {
-        let epoch = now.checked_sub(ivl.mul_f64(rng.f64())).unwrap_or(now);
-        Self { ivl, rng, epoch }
+        let phase = rng.f64();
+        Self {
+            ivl,
+            rng,
+            epoch: now,
+            phase,
+        }
     }
 
     /// End of a back-off that begins now: after `now`, and at most `ivl` later.
@@ -202,7 +208,8 @@ impl BackOff {
         let lambda = Self::GROUP_SIZE.ln() + 1.0;
         let share = (1.0 + self.rng.f64() * (lambda.exp() - 1.0)).ln() / lambda;
         let at = now + self.ivl.saturating_sub(grid).mul_f64(share.clamp(0.0, 1.0));
-        let past_grid = at.duration_since(self.epoch).as_nanos() % grid.as_nanos();
+        let since_epoch = at.saturating_duration_since(self.epoch) + grid.mul_f64(self.phase);
+        let past_grid = since_epoch.as_nanos() % grid.as_nanos();
         at + grid - Duration::from_nanos(u64::try_from(past_grid).unwrap_or(0))
     }
 }
@@ -260,10 +267,14 @@ impl Timers {
 
     /// A run whose time has come.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Run> {
-        if self.heap.peek().is_some_and(|run| run.0.at <= now) {
-            return self.heap.pop().map(|run| run.0);
+        self.heap
+            .extend(self.tail.take_if(|run| run.at <= now).map(Reverse));
+        let is_due = self.heap.peek().is_some_and(|run| run.0.at <= now);
+        if is_due {
+            self.heap.pop().map(|run| run.0)
+        } else {
+            None
         }
-        self.tail.take_if(|run| run.at <= now)
     }
 
     /// When the next run is due.

@@ -1,0 +1,11 @@
+//! The receiver against RFC 3208, packet by packet in virtual time. Ids like R-21 are the conformance
+//! checkpoints that `docs/conformance.md` lists.
+#![allow(clippy::unwrap_used)]
+
+mod apdus;
+mod ends;
+mod joining;
+mod kit;
+mod model;
+mod naks;
+mod windows;
