@@ -295,4 +295,5 @@ impl Timers {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
