@@ -1,1 +1,284 @@
 //! `libpgmshim.so`: PGM sockets for unmodified programs.
+//!
+//! Every function here stands before the one of libc (LD_PRELOAD). For a descriptor that is not a PGM
+//! socket it goes on to libc after one load from a table; a process without PGM sockets notices nothing.
+mod addr;
+mod descriptor;
+mod engine;
+mod errno;
+mod exit;
+mod fdtable;
+mod fork;
+mod interpose;
+mod lock;
+mod send;
+mod session;
+mod socket;
+mod sockopt;
+mod sys;
+
+use crate::addr::Place;
+use crate::interpose::{hooks, late, raw};
+use libc::{
+    FILE, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr,
+    socklen_t, ssize_t, timespec,
+};
+use std::ptr::null_mut;
+
+unsafe extern "C" {
+    fn __chk_fail() -> !;
+}
+
+/// What a fortified call checks.
+fn check_size(wanted: size_t, room: size_t) {
+    if wanted > room {
+        // SAFETY: reports and aborts.
+        unsafe { __chk_fail() }
+    }
+}
+
+/// No address is wanted.
+fn nowhere() -> Place {
+    // SAFETY: null pointers are allowed.
+    unsafe { Place::new(null_mut(), null_mut()) }
+}
+
+/// `accept` and `accept4`.
+///
+/// # Safety
+/// As the C functions.
+unsafe fn accepted(
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+    native: impl FnOnce() -> c_int,
+) -> c_int {
+    match fdtable::get(fd) {
+        Some(socket) if !interpose::is_inside() => {
+            // SAFETY: the caller's promise.
+            session::accept(socket, fd, unsafe { Place::new(addr, len) }, flags)
+        }
+        _ => newly_foreign(native()),
+    }
+}
+
+/// The kernel has given out this number: if the table still has it, it was closed behind our back.
+fn newly_foreign(fd: c_int) -> c_int {
+    fdtable::remove(fd);
+    fd
+}
+
+/// `socket`.
+fn opened(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    if socket::is_ours(domain, kind, protocol) && !interpose::is_inside() {
+        return socket::open(domain, kind, protocol);
+    }
+    // SAFETY: no memory is involved.
+    newly_foreign(unsafe { next::socket(domain, kind, protocol) })
+}
+
+type Args = *const *const c_char;
+
+hooks! {
+    fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
+        or raw!(SYS_accept, fd, addr, len),
+        any => accepted(fd, addr, len, 0, || next::accept(fd, addr, len));
+    fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int,
+        or raw!(SYS_accept4, fd, addr, len, flags),
+        any => accepted(fd, addr, len, flags, || next::accept4(fd, addr, len, flags));
+    fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
+        or raw!(SYS_bind, fd, addr, len),
+        pgm(fd) |s| => socket::bind(s, addr, len);
+    fn close(fd: c_int) -> c_int,
+        or raw!(SYS_close, fd),
+        any => descriptor::close(fd);
+    fn __close(fd: c_int) -> c_int,
+        or raw!(SYS_close, fd),
+        any => descriptor::close(fd);
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int,
+        or raw!(SYS_close_range, first, last, flags),
+        any => descriptor::close_range(first, last, flags);
+    fn closefrom(first: c_int) -> (),
+        or { let _: c_int = raw!(SYS_close_range, first, c_uint::MAX, 0); },
+        any => descriptor::closefrom(first);
+    fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
+        or raw!(SYS_connect, fd, addr, len),
+        pgm(fd) |s| => socket::connect(s, addr, len);
+    fn __connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
+        or raw!(SYS_connect, fd, addr, len),
+        pgm(fd) |s| => socket::connect(s, addr, len);
+    fn dup(old: c_int) -> c_int,
+        or raw!(SYS_dup, old),
+        any => descriptor::dup(old);
+    fn dup2(old: c_int, new: c_int) -> c_int,
+        or raw!(SYS_dup2, old, new),
+        any => descriptor::dup_to(old, new, || next::dup2(old, new));
+    fn __dup2(old: c_int, new: c_int) -> c_int,
+        or raw!(SYS_dup2, old, new),
+        any => descriptor::dup_to(old, new, || next::dup2(old, new));
+    fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int,
+        or raw!(SYS_dup3, old, new, flags),
+        any => descriptor::dup_to(old, new, || next::dup3(old, new, flags));
+    fn execv(path: *const c_char, argv: Args) -> c_int,
+        or raw!(SYS_execve, path, argv, environ),
+        any => { exit::before_exec(path); next::execv(path, argv) };
+    fn execve(path: *const c_char, argv: Args, envp: Args) -> c_int,
+        or raw!(SYS_execve, path, argv, envp),
+        any => { exit::before_exec(path); next::execve(path, argv, envp) };
+    fn execvp(file: *const c_char, argv: Args) -> c_int,
+        or late!(execvp(file: *const c_char, argv: Args) -> c_int, -1),
+        any => { exit::drain(); next::execvp(file, argv) };
+    fn execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int,
+        or late!(execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int, -1),
+        any => { exit::drain(); next::execvpe(file, argv, envp) };
+    fn fexecve(fd: c_int, argv: Args, envp: Args) -> c_int,
+        or raw!(SYS_execveat, fd, c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH),
+        any => { exit::drain(); next::fexecve(fd, argv, envp) };
+    fn fclose(file: *mut FILE) -> c_int,
+        or late!(fclose(file: *mut FILE) -> c_int, libc::EOF),
+        any => descriptor::fclose(file);
+    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
+        or raw!(SYS_fcntl, fd, command, argument),
+        any => descriptor::fcntl(fd, command, argument);
+    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
+        or raw!(SYS_fcntl, fd, command, argument),
+        any => descriptor::fcntl(fd, command, argument);
+    fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
+        or raw!(SYS_fcntl, fd, command, argument),
+        any => descriptor::fcntl(fd, command, argument);
+    fn getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
+        or raw!(SYS_getpeername, fd, addr, len),
+        pgm(fd) |s| => socket::getpeername(s, Place::new(addr, len));
+    fn getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
+        or raw!(SYS_getsockname, fd, addr, len),
+        pgm(fd) |s| => socket::getsockname(s, Place::new(addr, len));
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t)
+        -> c_int,
+        or raw!(SYS_getsockopt, fd, level, name, value, len),
+        pgm(fd) |s| => sockopt::get(s, fd, level, name, value, len);
+    fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int,
+        or raw!(SYS_ioctl, fd, request, argument),
+        pgm(fd) |s| => descriptor::ioctl(s, fd, request, argument);
+    fn listen(fd: c_int, backlog: c_int) -> c_int,
+        or raw!(SYS_listen, fd, backlog),
+        pgm(fd) |s| => socket::listen(s, fd);
+    fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t,
+        or raw!(SYS_read, fd, buffer, len),
+        pgm(fd) |s| => session::recv(s, fd, buffer, len, 0, nowhere());
+    fn __read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t,
+        or raw!(SYS_read, fd, buffer, len),
+        pgm(fd) |s| => session::recv(s, fd, buffer, len, 0, nowhere());
+    fn __read_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t) -> ssize_t,
+        or { check_size(len, room); raw!(SYS_read, fd, buffer, len) },
+        pgm(fd) |s| => {
+            check_size(len, room);
+            session::recv(s, fd, buffer, len, 0, nowhere())
+        };
+    fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t,
+        or raw!(SYS_readv, fd, parts, count),
+        pgm(fd) |s| => session::readv(s, fd, parts, count);
+    fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t,
+        or raw!(SYS_recvfrom, fd, buffer, len, flags, 0_usize, 0_usize),
+        pgm(fd) |s| => session::recv(s, fd, buffer, len, flags, nowhere());
+    fn __recv_chk(fd: c_int, buffer: *mut c_void, len: size_t, room: size_t, flags: c_int)
+        -> ssize_t,
+        or { check_size(len, room); raw!(SYS_recvfrom, fd, buffer, len, flags, 0_usize, 0_usize) },
+        pgm(fd) |s| => {
+            check_size(len, room);
+            session::recv(s, fd, buffer, len, flags, nowhere())
+        };
+    fn recvfrom(
+        fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int,
+        addr: *mut sockaddr, addr_len: *mut socklen_t,
+    ) -> ssize_t,
+        or raw!(SYS_recvfrom, fd, buffer, len, flags, addr, addr_len),
+        pgm(fd) |s| => session::recv(s, fd, buffer, len, flags, Place::new(addr, addr_len));
+    fn __recvfrom_chk(
+        fd: c_int, buffer: *mut c_void, len: size_t, room: size_t, flags: c_int,
+        addr: *mut sockaddr, addr_len: *mut socklen_t,
+    ) -> ssize_t,
+        or { check_size(len, room); raw!(SYS_recvfrom, fd, buffer, len, flags, addr, addr_len) },
+        pgm(fd) |s| => {
+            check_size(len, room);
+            session::recv(s, fd, buffer, len, flags, Place::new(addr, addr_len))
+        };
+    fn recvmmsg(
+        fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec,
+    ) -> c_int,
+        or raw!(SYS_recvmmsg, fd, headers, count, flags, timeout),
+        pgm(fd) |s| => session::recvmmsg(s, fd, headers, count, flags, timeout);
+    fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t,
+        or raw!(SYS_recvmsg, fd, header, flags),
+        pgm(fd) |s| => session::recvmsg(s, fd, header, flags);
+    fn send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t,
+        or raw!(SYS_sendto, fd, buffer, len, flags, 0_usize, 0_usize),
+        pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
+    fn __send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t,
+        or raw!(SYS_sendto, fd, buffer, len, flags, 0_usize, 0_usize),
+        pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
+    fn sendmmsg(fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
+        or raw!(SYS_sendmmsg, fd, headers, count, flags),
+        pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags);
+    fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t,
+        or raw!(SYS_sendmsg, fd, header, flags),
+        pgm(fd) |s| => send::sendmsg(s, fd, header, flags);
+    fn sendto(
+        fd: c_int, buffer: *const c_void, len: size_t, flags: c_int,
+        addr: *const sockaddr, addr_len: socklen_t,
+    ) -> ssize_t,
+        or raw!(SYS_sendto, fd, buffer, len, flags, addr, addr_len),
+        pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t)
+        -> c_int,
+        or raw!(SYS_setsockopt, fd, level, name, value, len),
+        pgm(fd) |s| => sockopt::set(s, fd, level, name, value, len);
+    fn shutdown(fd: c_int, how: c_int) -> c_int,
+        or raw!(SYS_shutdown, fd, how),
+        pgm(fd) |s| => socket::shutdown(s, fd, how);
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int,
+        or raw!(SYS_socket, domain, kind, protocol),
+        any => opened(domain, kind, protocol);
+    fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t,
+        or raw!(SYS_write, fd, buffer, len),
+        pgm(fd) |s| => send::send_one(s, fd, buffer, len, 0);
+    fn __write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t,
+        or raw!(SYS_write, fd, buffer, len),
+        pgm(fd) |s| => send::send_one(s, fd, buffer, len, 0);
+    fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t,
+        or raw!(SYS_writev, fd, parts, count),
+        pgm(fd) |s| => send::writev(s, fd, parts, count);
+    fn _exit(status: c_int) -> (),
+        or { let _: c_int = raw!(SYS_exit_group, status); },
+        any => { exit::drain(); next::_exit(status) };
+    fn _Exit(status: c_int) -> (),
+        or { let _: c_int = raw!(SYS_exit_group, status); },
+        any => { exit::drain(); next::_Exit(status) };
+    fn quick_exit(status: c_int) -> (),
+        or late!(quick_exit(status: c_int) -> (), ()),
+        any => { exit::drain(); next::quick_exit(status) };
+}
+
+unsafe extern "C" {
+    static environ: Args;
+}
+
+/// Runs before `main`, after the constructors of what this library needs itself.
+#[used]
+#[cfg_attr(not(test), unsafe(link_section = ".init_array"))]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        resolve_all();
+    }
+    before_main
+};
+
+/// Runs when `main` has returned or `exit` was called, after the program's own handlers.
+#[used]
+#[cfg_attr(not(test), unsafe(link_section = ".fini_array"))]
+static AFTER_MAIN: extern "C" fn() = {
+    extern "C" fn after_main() {
+        exit::drain();
+    }
+    after_main
+};

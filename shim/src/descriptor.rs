@@ -1,0 +1,236 @@
+//! Calls on the descriptor itself: close and dup in all their forms, fcntl, ioctl.
+//!
+//! The engine's own descriptors do not exist for the program: closing one is EBADF, ranges skip them.
+
+use crate::engine;
+use crate::errno::{self, Errno, Native};
+use crate::fdtable;
+use crate::interpose::{call, fail};
+use crate::next;
+use crate::session;
+use crate::socket::{Kind, Socket};
+use crate::sys;
+use libc::{c_int, c_uint, c_ulong, c_void};
+use std::os::fd::AsRawFd;
+
+/// `close` of any descriptor.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn close(fd: c_int) -> c_int {
+    if engine::is_private(fd) {
+        return fail(Errno(libc::EBADF));
+    }
+    // Before the number is free: another thread may be given it at once.
+    fdtable::remove(fd);
+    // SAFETY: the caller's.
+    unsafe { next::close(fd) }
+}
+
+/// A duplicate `new` of `old` was made natively: enter it. `None` for an error.
+fn entered(old: Option<&'static Socket>, new: c_int) -> c_int {
+    if new < 0 {
+        return new;
+    }
+    match old {
+        None => fdtable::remove(new),
+        Some(socket) if crate::fork::is_own_memory() => {
+            if let Err(error) = fdtable::insert(new, socket) {
+                // SAFETY: made just now for the caller, who will not learn its number.
+                unsafe { next::close(new) };
+                return fail(error);
+            }
+        }
+        Some(_) => {}
+    }
+    new
+}
+
+/// `dup`.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn dup(old: c_int) -> c_int {
+    if engine::is_private(old) {
+        return fail(Errno(libc::EBADF));
+    }
+    // SAFETY: no memory is involved.
+    entered(fdtable::get(old), unsafe { next::dup(old) })
+}
+
+/// `dup2` and `dup3` by the native call `duplicate`.
+pub(crate) fn dup_to(old: c_int, new: c_int, duplicate: impl FnOnce() -> c_int) -> c_int {
+    if engine::is_private(old) || engine::is_private(new) {
+        return fail(Errno(libc::EBADF));
+    }
+    let socket = fdtable::get(old);
+    if socket.is_some() && usize::try_from(new).is_ok_and(|new| new >= fdtable::SIZE) {
+        return fail(Errno(libc::EBADF));
+    }
+    let result = duplicate();
+    if old == new {
+        result
+    } else {
+        entered(socket, result)
+    }
+}
+
+/// `fcntl` with whatever third argument the caller gave.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
+    if engine::is_private(fd) {
+        return fail(Errno(libc::EBADF));
+    }
+    // SAFETY: the caller's.
+    let result = unsafe { next::fcntl(fd, command, argument) };
+    if command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC {
+        entered(fdtable::get(fd), result)
+    } else {
+        result
+    }
+}
+
+/// Close or mark `first..=last` natively, but nothing of the engine's.
+fn each_range(
+    first: c_uint,
+    last: c_uint,
+    native: &mut dyn FnMut(c_uint, c_uint) -> c_int,
+) -> c_int {
+    const MOST: c_uint = c_int::MAX.cast_unsigned();
+    let mut first = first;
+    while first <= last.min(MOST) {
+        let limit = last.min(MOST).cast_signed();
+        let Some(private) = engine::first_private(first.cast_signed(), limit) else {
+            break;
+        };
+        let private = private.cast_unsigned();
+        if private > first && native(first, private - 1) < 0 {
+            return -1;
+        }
+        first = private + 1;
+    }
+    if first <= last {
+        native(first, last)
+    } else {
+        0
+    }
+}
+
+/// `close_range`.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    /// CLOSE_RANGE_CLOEXEC: nothing is closed now.
+    const MARK_ONLY: c_int = 4;
+    // SAFETY: the caller's.
+    let mut native = |first, last| unsafe { next::close_range(first, last, flags) };
+    if !engine::is_used() || flags & MARK_ONLY != 0 || first > last {
+        return native(first, last);
+    }
+    fdtable::remove_range(first as usize, last as usize);
+    each_range(first, last, &mut native)
+}
+
+/// `closefrom`.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn closefrom(first: c_int) {
+    if !engine::is_used() {
+        // SAFETY: the caller's.
+        return unsafe { next::closefrom(first) };
+    }
+    let saved = errno::get();
+    let first = first.max(0).cast_unsigned();
+    // SAFETY: the caller's.
+    if unsafe { close_range(first, c_uint::MAX, 0) } < 0 {
+        // Before Linux 5.9.
+        for fd in first.cast_signed()..c_int::try_from(fdtable::SIZE).unwrap_or(c_int::MAX) {
+            // SAFETY: as above.
+            unsafe { close(fd) };
+        }
+    }
+    errno::set(saved);
+}
+
+/// `fclose`: stdio closes the descriptor where we do not see it.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn fclose(file: *mut libc::FILE) -> c_int {
+    if engine::is_used() && !file.is_null() {
+        let saved = errno::get();
+        // SAFETY: a stream, the caller's promise. -1 for one without a descriptor.
+        let fd = unsafe { libc::fileno(file) };
+        errno::set(saved);
+        fdtable::remove(fd);
+    }
+    // SAFETY: the caller's.
+    unsafe { next::fclose(file) }
+}
+
+/// `ioctl` on one of our sockets.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn ioctl(
+    socket: &'static Socket,
+    fd: c_int,
+    request: c_ulong,
+    argument: *mut c_void,
+) -> c_int {
+    /// First and last of the requests about interfaces, routes and ARP (`linux/sockios.h`).
+    const INTERFACES: std::ops::RangeInclusive<c_ulong> = 0x890b..=0x89ff;
+    const SIOCATMARK: c_ulong = 0x8905;
+    // The kernel looks at 32 bits.
+    let request = request & 0xffff_ffff;
+    let answer = |value: Result<usize, Errno>| {
+        if argument.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        let value = c_int::try_from(value?).unwrap_or(c_int::MAX);
+        // SAFETY: these requests take a pointer to int, the caller's promise.
+        unsafe { argument.cast::<c_int>().write_unaligned(value) };
+        Ok(0)
+    };
+    match request {
+        libc::FIONREAD => call(|| answer(readable(socket, fd))),
+        libc::TIOCOUTQ => call(|| answer(unsent(socket, fd))),
+        SIOCATMARK => call(|| answer(Ok(0))),
+        _ if INTERFACES.contains(&request) => call(|| {
+            let probe = sys::inet_socket(libc::SOCK_DGRAM, 0)?;
+            // SAFETY: the caller's.
+            unsafe { next::ioctl(probe.as_raw_fd(), request, argument) }.check()
+        }),
+        // SAFETY: the caller's.
+        _ => unsafe { next::ioctl(fd, request, argument) },
+    }
+}
+
+fn readable(socket: &'static Socket, fd: c_int) -> Result<usize, Errno> {
+    match socket.kind() {
+        Kind::Session => session::next_len(socket, fd),
+        // As a kernel socket that listens.
+        Kind::Listening => Err(Errno(libc::EINVAL)),
+        Kind::Fresh | Kind::Bound | Kind::Sender => Ok(0),
+    }
+}
+
+fn unsent(socket: &'static Socket, fd: c_int) -> Result<usize, Errno> {
+    if socket.kind() != Kind::Sender {
+        return Ok(0);
+    }
+    let mut in_pair: c_int = 0;
+    let place = (&raw mut in_pair).cast();
+    // SAFETY: `in_pair` is writable.
+    unsafe { next::ioctl(fd, libc::TIOCOUTQ, place) }.check()?;
+    let in_engine = socket
+        .served()
+        .map_or(0, |(runtime, handle)| runtime.engine.unsent(handle));
+    Ok(usize::try_from(in_pair)
+        .unwrap_or(0)
+        .saturating_add(in_engine))
+}

@@ -1,0 +1,75 @@
+//! fd → socket. Reading is one load; writing is a swap. Sockets are never freed, so that a reader in
+//! another thread may hold on to one for as long as it likes.
+//!
+//! The table says only which numbers are ours. Whether a socket is still open anywhere is the kernel's
+//! knowledge: the engine end of its pair tells.
+
+use crate::errno::Errno;
+use crate::fork;
+use crate::socket::Socket;
+use libc::c_int;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Descriptors from here on cannot be PGM sockets. Linux's usual hard limit; the table is in `.bss`, so
+/// pages nobody touches cost nothing.
+pub(crate) const SIZE: usize = 1 << 20;
+
+static TABLE: [AtomicPtr<Socket>; SIZE] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SIZE];
+
+/// One more than the highest number ever entered.
+static END: AtomicUsize = AtomicUsize::new(0);
+
+fn index(fd: c_int) -> usize {
+    // Negative numbers become too large.
+    fd.cast_unsigned() as usize
+}
+
+fn deref(entry: *mut Socket) -> Option<&'static Socket> {
+    // SAFETY: entries are null or point to a socket, and sockets live for ever.
+    unsafe { entry.as_ref() }
+}
+
+/// The socket behind a descriptor, if it is ours. The first thing every hook asks.
+#[inline]
+pub(crate) fn get(fd: c_int) -> Option<&'static Socket> {
+    let entry = TABLE.get(index(fd))?.load(Ordering::Acquire);
+    if entry.is_null() { None } else { deref(entry) }
+}
+
+/// Enter `fd` as another name of `socket`; what was there before is gone.
+///
+/// # Errors
+/// EMFILE beyond the table.
+pub(crate) fn insert(fd: c_int, socket: &'static Socket) -> Result<(), Errno> {
+    let entry = TABLE.get(index(fd)).ok_or(Errno(libc::EMFILE))?;
+    END.fetch_max(index(fd) + 1, Ordering::Relaxed);
+    socket.retain();
+    replace(entry, std::ptr::from_ref(socket).cast_mut());
+    Ok(())
+}
+
+/// `fd` is about to be closed, or names something else now.
+///
+/// A child of `vfork` closes descriptors too, but in the memory of its parent: there it changes nothing.
+pub(crate) fn remove(fd: c_int) {
+    if let Some(entry) = TABLE.get(index(fd))
+        && !entry.load(Ordering::Relaxed).is_null()
+        && fork::is_own_memory()
+    {
+        replace(entry, std::ptr::null_mut());
+    }
+}
+
+/// All of `first..=last`.
+pub(crate) fn remove_range(first: usize, last: usize) {
+    let end = END.load(Ordering::Relaxed).min(last.saturating_add(1));
+    for fd in first..end {
+        remove(fd as c_int);
+    }
+}
+
+fn replace(entry: &AtomicPtr<Socket>, new: *mut Socket) {
+    if let Some(old) = deref(entry.swap(new, Ordering::AcqRel)) {
+        old.release();
+    }
+}

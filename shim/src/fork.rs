@@ -1,0 +1,46 @@
+//! What a fork does to us: the engine thread stays with the parent; sockets become foreign, their pair
+//! ends go on working natively, and the child may open sockets of its own with an engine of its own.
+
+use crate::engine;
+use crate::lock::control_lock;
+use crate::socket;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// The process our memory belongs to; 0 before the first PGM socket.
+static PID: AtomicI32 = AtomicI32::new(0);
+
+fn getpid() -> i32 {
+    // SAFETY: cannot fail and touches no memory.
+    unsafe { libc::getpid() }
+}
+
+/// Whether this process owns the memory it runs in: not so in a child of `vfork`.
+///
+/// Costs a system call, so it is asked only before shared state changes.
+pub(crate) fn is_own_memory() -> bool {
+    let pid = PID.load(Ordering::Relaxed);
+    pid == 0 || pid == getpid()
+}
+
+/// Before the first PGM socket of the program.
+pub(crate) fn prepare_process() {
+    if PID.load(Ordering::Relaxed) == 0 {
+        // SAFETY: the handlers are functions of this library, which is never unloaded.
+        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    }
+    PID.store(getpid(), Ordering::Relaxed);
+}
+
+unsafe extern "C" fn before() {
+    control_lock().acquire();
+}
+
+unsafe extern "C" fn in_parent() {
+    control_lock().release();
+}
+
+unsafe extern "C" fn in_child() {
+    PID.store(getpid(), Ordering::Relaxed);
+    socket::survive_fork(engine::forget);
+    control_lock().release();
+}

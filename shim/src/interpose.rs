@@ -1,0 +1,241 @@
+//! How a hook is made: the next definition of the symbol, a way without it, and what surrounds our code.
+//!
+//! - Every symbol has an atomic pointer to the next definition, filled once before `main` from
+//!   `.init_array`. Constructors of other libraries run earlier; until then a hook makes the raw system
+//!   call, and never looks anything up under a lock (malloc may be on the stack).
+//! - [`guarded`] surrounds our own code: no panic and no thread cancellation crosses it. Calls that may
+//!   block are made outside of it, in frames without destructors, so that a cancelled thread unwinds
+//!   through us as through libc ("C-unwind").
+
+use crate::errno::{self, Errno};
+use libc::{c_char, c_int, c_void};
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+
+thread_local! {
+    /// How many times this thread is inside the shim.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether this thread is inside the shim, so that what it calls is ours and not the program's.
+pub(crate) fn is_inside() -> bool {
+    DEPTH.with(|depth| depth.get() > 0)
+}
+
+/// The thread cannot be cancelled until this is dropped.
+struct Uncancelled(c_int);
+
+impl Uncancelled {
+    fn new() -> Self {
+        let mut old = 0;
+        // SAFETY: the old state is written to a local.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut old) };
+        Self(old)
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        let mut ignored = 0;
+        // SAFETY: restores what `new` found.
+        unsafe { pthread_setcancelstate(self.0, &raw mut ignored) };
+    }
+}
+
+/// Run our own code: a panic becomes EIO, cancellation waits, and errno is as before when it returns.
+pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    let saved = errno::get();
+    let uncancelled = Uncancelled::new();
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        // Dropping an arbitrary payload could panic again.
+        std::mem::forget(payload);
+        Err(Errno(libc::EIO))
+    });
+    drop(uncancelled);
+    errno::set(saved);
+    result
+}
+
+/// [`guarded`], for what may call the engine: hooks that it reaches meanwhile pass through.
+pub(crate) fn inside<T>(body: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    DEPTH.with(|depth| depth.set(depth.get() + 1));
+    let result = guarded(body);
+    DEPTH.with(|depth| depth.set(depth.get() - 1));
+    result
+}
+
+/// What a C function returns: the value, or -1 and errno.
+pub(crate) trait Returned: Sized {
+    const FAILED: Self;
+}
+
+impl Returned for c_int {
+    const FAILED: Self = -1;
+}
+
+impl Returned for isize {
+    const FAILED: Self = -1;
+}
+
+/// Fail as a C function does.
+pub(crate) fn fail<R: Returned>(error: Errno) -> R {
+    errno::set(error.0);
+    R::FAILED
+}
+
+/// [`inside`], with the result as C wants it.
+pub(crate) fn call<R: Returned>(body: impl FnOnce() -> Result<R, Errno>) -> R {
+    inside(body).unwrap_or_else(fail)
+}
+
+/// The next definition of `name` after this library, unless it is `own` again.
+pub(crate) fn find_next(name: &CStr, own: *const c_void) -> *mut c_void {
+    // SAFETY: dlsym only reads the name; dlerror takes back the message of a symbol that is missing.
+    let found = unsafe {
+        let found = libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast::<c_char>());
+        if found.is_null() {
+            libc::dlerror();
+        }
+        found
+    };
+    if found.cast_const() == own {
+        std::ptr::null_mut()
+    } else {
+        found
+    }
+}
+
+/// Fill the pointer of one symbol.
+pub(crate) fn resolve(name: &CStr, slot: &AtomicPtr<c_void>, own: *const c_void) {
+    slot.store(find_next(name, own), Ordering::Release);
+}
+
+/// Define every hook. An entry is
+/// `fn name(args) -> ret, or FALLBACK, SCOPE => BODY;` where FALLBACK serves before the next definition is
+/// known and SCOPE is `pgm(fd) |socket|` (only for descriptors of ours, all others go on to the next
+/// definition after one load) or `any` (the body decides).
+///
+/// Gives the exported functions, `next::name` for the next definitions, and `resolve_all`.
+macro_rules! hooks {
+    ($(
+        fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty,
+            or $raw:expr,
+            $scope:ident $(($fd:ident) |$socket:ident|)? => $body:expr;
+    )*) => {
+        mod slots {
+            #![allow(non_upper_case_globals, reason = "named like the symbols")]
+            use std::sync::atomic::AtomicPtr;
+            $(pub(super) static $name: AtomicPtr<libc::c_void> =
+                AtomicPtr::new(std::ptr::null_mut());)*
+        }
+
+        /// The next definition of each symbol: what the program would have called without us.
+        pub(crate) mod next {
+            #![allow(unused_imports, clippy::wildcard_imports, reason = "types of the signatures")]
+            use super::*;
+            use std::sync::atomic::Ordering;
+            $(
+                /// # Safety
+                /// As the C function.
+                #[inline]
+                #[allow(dead_code, non_snake_case, reason = "aliases; symbols of libc")]
+                pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
+                    let found = super::slots::$name.load(Ordering::Relaxed);
+                    if found.is_null() {
+                        // SAFETY: the caller's duty, as for the function itself.
+                        return unsafe { $raw };
+                    }
+                    // SAFETY: found under this name, so it has this signature; the rest is the caller's duty.
+                    unsafe {
+                        let found: unsafe extern "C-unwind" fn($($ty),*) -> $ret =
+                            std::mem::transmute(found);
+                        found($($arg),*)
+                    }
+                }
+            )*
+        }
+
+        $(
+            /// Interposed.
+            ///
+            /// # Safety
+            /// As the C function of this name.
+            #[cfg_attr(not(test), unsafe(no_mangle))]
+            #[allow(unused_unsafe, non_snake_case, reason = "some bodies are safe; symbols of libc")]
+            pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret {
+                hooks!(@$scope $(($fd) |$socket|)? $name($($arg),*) $body)
+            }
+        )*
+
+        /// Look all symbols up; once, before `main`.
+        fn resolve_all() {
+            $(
+                // SAFETY: the literal ends with its only NUL.
+                let name = unsafe {
+                    std::ffi::CStr::from_bytes_with_nul_unchecked(
+                        concat!(stringify!($name), "\0").as_bytes(),
+                    )
+                };
+                interpose::resolve(name, &slots::$name, $name as *const libc::c_void);
+            )*
+        }
+    };
+    (@pgm ($fd:ident) |$socket:ident| $name:ident($($arg:ident),*) $body:expr) => {
+        match fdtable::get($fd) {
+            Some($socket) if !interpose::is_inside() => {
+                // SAFETY: the C caller's duty is handed on.
+                unsafe { $body }
+            }
+            _ => {
+                // SAFETY: as above.
+                unsafe { next::$name($($arg),*) }
+            }
+        }
+    };
+    (@any $name:ident($($arg:ident),*) $body:expr) => {
+        // SAFETY: the C caller's duty is handed on.
+        unsafe { $body }
+    };
+}
+pub(crate) use hooks;
+
+/// A raw system call with the result as the function's type; errno is set as libc does.
+macro_rules! raw {
+    ($number:ident $(, $arg:expr)*) => {
+        libc::syscall(libc::$number $(, $arg)*) as _
+    };
+}
+pub(crate) use raw;
+
+/// For symbols that are no system call: look the next definition up when it is needed. Nothing that malloc
+/// uses may do this.
+macro_rules! late {
+    ($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty, $failed:expr) => {{
+        let found = $crate::interpose::late_name(stringify!($name));
+        if found.is_null() {
+            $failed
+        } else {
+            let found: unsafe extern "C-unwind" fn($($ty),*) -> $ret = std::mem::transmute(found);
+            found($($arg),*)
+        }
+    }};
+}
+pub(crate) use late;
+
+/// [`find_next`] for `late!`.
+pub(crate) fn late_name(name: &str) -> *mut c_void {
+    let mut text = [0_u8; 32];
+    if let Some(head) = text.get_mut(..name.len()) {
+        head.copy_from_slice(name.as_bytes());
+    }
+    CStr::from_bytes_until_nul(&text).map_or(std::ptr::null_mut(), |name| {
+        find_next(name, std::ptr::null())
+    })
+}

@@ -1,0 +1,187 @@
+//! Sending: one call, one message, one native send on the pair.
+//!
+//! Blocking, EAGAIN, SO_SNDTIMEO and EINTR are the pair's own. The kernel says EPIPE on a SEQPACKET
+//! socket without a signal; a connected sender that was shut down behaves as a stream socket does, so
+//! SIGPIPE is raised unless MSG_NOSIGNAL asks otherwise.
+
+use crate::errno::{self, Errno, Native};
+use crate::interpose::{fail, guarded};
+use crate::next;
+use crate::socket::{Kind, Socket};
+use crate::sys::{self, Iov, OneFd};
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr};
+use pgm_engine::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX};
+use pgm_engine::source::MAX_APDU;
+use std::os::fd::IntoRawFd;
+
+/// The flags that mean something to the pair; MSG_MORE and others that are hints are not passed on.
+const PASSED: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// Send the caller's buffers as one message.
+fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
+    match socket.kind() {
+        Kind::Sender => {}
+        Kind::Session => return Err(Errno(libc::EOPNOTSUPP)),
+        Kind::Fresh | Kind::Bound | Kind::Listening => return Err(Errno(libc::ENOTCONN)),
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return Err(Errno(libc::EOPNOTSUPP));
+    }
+    if buffers.total == 0 {
+        // A message of no octets would read as the end of the session.
+        return Ok(0);
+    }
+    let message = socket.style().mode == Mode::Message;
+    let sent = if message && buffers.total > PAIR_MESSAGE_MAX {
+        send_big(fd, buffers, flags & PASSED)
+    } else {
+        let header = buffers.header();
+        // SAFETY: the header is ours; the kernel checks the caller's buffers. May block.
+        unsafe { next::sendmsg(fd, &raw const header, flags & PASSED) }
+            .check()
+            .map(isize::cast_unsigned)
+    };
+    if message && sent == Err(Errno(libc::EPIPE)) && flags & libc::MSG_NOSIGNAL == 0 {
+        // SAFETY: raises a signal in this thread, as a stream socket would have.
+        unsafe { libc::raise(libc::SIGPIPE) };
+    }
+    sent
+}
+
+/// A message above the pair's limit: its octets in a file, a token with the file through the pair.
+fn send_big(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
+    let file = guarded(|| {
+        if buffers.total > MAX_APDU {
+            return Err(Errno(libc::EMSGSIZE));
+        }
+        let file = sys::message_file()?;
+        // The kernel stops early only at a buffer that is not there.
+        if buffers.write_to(&file)? != buffers.total {
+            return Err(Errno(libc::EFAULT));
+        }
+        sys::seal(&file)?;
+        // A bare number: nothing may need dropping while the send below blocks.
+        Ok(file.into_raw_fd())
+    })?;
+    let token = BigMessage {
+        magic: BigMessage::MAGIC,
+        len: buffers.total as u64,
+    }
+    .to_bytes();
+    let part = iovec {
+        iov_base: token.as_ptr().cast_mut().cast(),
+        iov_len: token.len(),
+    };
+    let mut header = Iov::one(&part).header();
+    let mut room = OneFd::new();
+    sys::attach_file(&mut room, &mut header, file);
+    // SAFETY: header, token and control buffer are alive. May block.
+    let sent = unsafe { next::sendmsg(fd, &raw const header, flags) }.check();
+    // SAFETY: ours, and not used any more.
+    unsafe { next::close(file) };
+    sent.map(|_| buffers.total)
+}
+
+fn returned(result: Result<usize, Errno>) -> isize {
+    result.map_or_else(fail, usize::cast_signed)
+}
+
+/// `send`, `write` and `sendto`, whose address a connected sender ignores.
+///
+/// # Safety
+/// As the C functions.
+pub(crate) unsafe fn send_one(
+    socket: &'static Socket,
+    fd: c_int,
+    buffer: *const c_void,
+    len: usize,
+    flags: c_int,
+) -> isize {
+    if isize::try_from(len).is_err() {
+        return fail(Errno(libc::EINVAL));
+    }
+    let buffer = iovec {
+        iov_base: buffer.cast_mut(),
+        iov_len: len,
+    };
+    returned(send(socket, fd, Iov::one(&buffer), flags))
+}
+
+/// `writev`.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn writev(
+    socket: &'static Socket,
+    fd: c_int,
+    first: *const iovec,
+    count: c_int,
+) -> isize {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    // SAFETY: the caller's promise.
+    let buffers = unsafe { Iov::new(first, count, libc::EINVAL) };
+    returned(buffers.and_then(|buffers| send(socket, fd, buffers, 0)))
+}
+
+/// One message with a header. Its address is ignored; ancillary data means nothing to PGM, and a
+/// descriptor in it must not reach the engine.
+///
+/// # Safety
+/// As the C function.
+unsafe fn send_header(
+    socket: &'static Socket,
+    fd: c_int,
+    header: *const msghdr,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: null or valid, the caller's promise.
+    let header = unsafe { header.as_ref() }.ok_or(Errno(libc::EFAULT))?;
+    // SAFETY: the caller's promise.
+    let buffers = unsafe { Iov::new(header.msg_iov, header.msg_iovlen, libc::EMSGSIZE) }?;
+    send(socket, fd, buffers, flags)
+}
+
+/// `sendmsg`.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn sendmsg(
+    socket: &'static Socket,
+    fd: c_int,
+    header: *const msghdr,
+    flags: c_int,
+) -> isize {
+    // SAFETY: the caller's promise.
+    returned(unsafe { send_header(socket, fd, header, flags) })
+}
+
+/// `sendmmsg`: how many messages were sent; an error only if the first was not.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn sendmmsg(
+    socket: &'static Socket,
+    fd: c_int,
+    headers: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    if headers.is_null() && count > 0 {
+        return fail(Errno(libc::EFAULT));
+    }
+    let saved = errno::get();
+    let mut sent = 0;
+    while sent < count.min(1024) {
+        // SAFETY: `count` headers are valid, the caller's promise.
+        let header = unsafe { &mut *headers.add(sent as usize) };
+        // SAFETY: as above.
+        match unsafe { send_header(socket, fd, &raw const header.msg_hdr, flags) } {
+            Ok(len) => header.msg_len = len as c_uint,
+            Err(error) if sent == 0 => return fail(error),
+            Err(_) => break,
+        }
+        sent += 1;
+    }
+    errno::set(saved);
+    sent as c_int
+}

@@ -1,0 +1,490 @@
+//! One PGM socket: what it is, and the calls that change that.
+//!
+//! Fresh → Bound → Listening (then accept makes Sessions), or Fresh/Bound → Sender. Sockets live in slots
+//! that are reused and never freed; everything a data call needs is atomic, everything else is behind
+//! the control lock.
+
+use crate::addr::{self, Place};
+use crate::engine::{self, Runtime};
+use crate::errno::Errno;
+use crate::fdtable;
+use crate::interpose::call;
+use crate::lock::{Control, Guarded, OwnedLock, control};
+use crate::sys;
+use libc::{c_int, sockaddr, socklen_t};
+use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions};
+use pgm_engine::driver::log::Level;
+use pgm_engine::driver::{self, Carriage, Handle, Mode, PrivateFd, Role};
+use pgm_engine::log_line;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// IANA's PGM; `IPPROTO_RM` on Windows.
+pub(crate) const IPPROTO_PGM: c_int = 113;
+
+const UNNAMED: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
+/// What a socket is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Just made.
+    Fresh,
+    /// Has a local address.
+    Bound,
+    /// Gives out sessions.
+    Listening,
+    /// Connected to a group.
+    Sender,
+    /// Accepted: receives from one source.
+    Session,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Fresh,
+        Self::Bound,
+        Self::Listening,
+        Self::Sender,
+        Self::Session,
+    ];
+}
+
+/// What never changes in a socket's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Style {
+    pub(crate) mode: Mode,
+    pub(crate) native: bool,
+}
+
+impl Style {
+    /// Which sockets are ours.
+    fn of(domain: c_int, kind: c_int, protocol: c_int) -> Option<Self> {
+        let kind = kind & !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
+        match (domain, kind, protocol) {
+            (libc::AF_INET, libc::SOCK_RDM, IPPROTO_PGM) => Some(Self {
+                mode: Mode::Message,
+                native: true,
+            }),
+            (libc::AF_INET, libc::SOCK_RDM, libc::IPPROTO_UDP) => Some(Self {
+                mode: Mode::Message,
+                native: false,
+            }),
+            (libc::AF_INET, libc::SOCK_STREAM, IPPROTO_PGM) => Some(Self {
+                mode: Mode::Stream,
+                native: true,
+            }),
+            _ => None,
+        }
+    }
+
+    fn encode(self) -> u8 {
+        u8::from(self.mode == Mode::Stream) | u8::from(self.native) << 1
+    }
+
+    fn decode(bits: u8) -> Self {
+        let mode = if bits & 1 == 0 {
+            Mode::Message
+        } else {
+            Mode::Stream
+        };
+        Self {
+            mode,
+            native: bits & 2 != 0,
+        }
+    }
+
+    fn carriage(self, defaults: &Defaults) -> Carriage {
+        if self.native {
+            Carriage::Native
+        } else {
+            Carriage::Udp(defaults.encap)
+        }
+    }
+}
+
+/// What the program asked for, until the engine is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) send: SendOptions,
+    pub(crate) listen: ListenOptions,
+    /// SO_SNDBUF and SO_RCVBUF as `getsockopt` shows them: twice what was asked for.
+    pub(crate) sndbuf: c_int,
+    pub(crate) rcvbuf: c_int,
+    /// SO_REUSEPORT.
+    pub(crate) reuse_port: bool,
+    /// RM_HIGH_SPEED_INTRANET_OPT.
+    pub(crate) high_speed: u32,
+}
+
+impl Settings {
+    fn new(defaults: &Defaults) -> Self {
+        Self {
+            send: defaults.send.clone(),
+            listen: defaults.listen.clone(),
+            sndbuf: 212_992,
+            rcvbuf: 212_992,
+            reuse_port: false,
+            high_speed: 0,
+        }
+    }
+}
+
+/// A slot.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Descriptors of this process that name it; 0: the slot is free.
+    names: AtomicU32,
+    kind: AtomicU8,
+    style: AtomicU8,
+    /// Engine end of the pair while the engine does not have it yet, else -1.
+    engine_end: AtomicI32,
+    /// Engine's name of the sender, listener or session.
+    handle: AtomicU64,
+    /// Which engine that is.
+    epoch: AtomicU32,
+    local: AtomicU64,
+    peer: AtomicU64,
+    /// Makes reading one message one step; never held while blocking.
+    pub(crate) receiving: OwnedLock,
+    settings: Guarded<Option<Settings>>,
+    /// All slots ever made.
+    next: AtomicPtr<Socket>,
+}
+
+static SLOTS: AtomicPtr<Socket> = AtomicPtr::new(std::ptr::null_mut());
+
+fn slots() -> impl Iterator<Item = &'static Socket> {
+    let deref = |slot: &AtomicPtr<Socket>| sys::leaked(slot.load(Ordering::Acquire));
+    std::iter::successors(deref(&SLOTS), move |slot| deref(&slot.next))
+}
+
+/// In the child of a fork: whoever was reading is not here any more, and `forget` closes everything of the
+/// engine's. Engine ends that it did not have yet are kept: the child may still connect or listen.
+pub(crate) fn survive_fork(forget: impl FnOnce()) {
+    for slot in slots() {
+        slot.receiving.release();
+        let engine_end = slot.engine_end.load(Ordering::Relaxed);
+        if engine_end >= 0 {
+            let copy = sys::duplicate_raw(engine_end).unwrap_or(-1);
+            slot.engine_end.store(copy, Ordering::Relaxed);
+        }
+    }
+    forget();
+    for slot in slots() {
+        // Registers it as the engine's again.
+        let engine_end = slot.take_engine_end();
+        slot.put_engine_end(engine_end);
+    }
+}
+
+impl Socket {
+    /// A socket without a descriptor yet, from a free slot or a new one.
+    fn allocate(
+        control: &mut Control,
+        kind: Kind,
+        style: Style,
+        settings: Settings,
+        engine_end: Option<PrivateFd>,
+    ) -> &'static Self {
+        let socket = slots()
+            .find(|slot| slot.names.load(Ordering::Acquire) == 0)
+            .unwrap_or_else(|| {
+                let slot = Box::leak(Box::new(Self {
+                    names: AtomicU32::new(0),
+                    kind: AtomicU8::new(0),
+                    style: AtomicU8::new(0),
+                    engine_end: AtomicI32::new(-1),
+                    handle: AtomicU64::new(0),
+                    epoch: AtomicU32::new(0),
+                    local: AtomicU64::new(0),
+                    peer: AtomicU64::new(0),
+                    receiving: OwnedLock::new(),
+                    settings: Guarded::new(None),
+                    next: AtomicPtr::new(SLOTS.load(Ordering::Acquire)),
+                }));
+                SLOTS.store(slot, Ordering::Release);
+                slot
+            });
+        socket.style.store(style.encode(), Ordering::Relaxed);
+        socket.handle.store(0, Ordering::Relaxed);
+        socket.epoch.store(engine::epoch(), Ordering::Relaxed);
+        socket.local.store(0, Ordering::Relaxed);
+        socket.peer.store(0, Ordering::Relaxed);
+        socket.put_engine_end(engine_end);
+        *socket.settings.get(control) = Some(settings);
+        socket.kind.store(kind as u8, Ordering::Release);
+        socket
+    }
+
+    /// One more descriptor names it.
+    pub(crate) fn retain(&self) {
+        self.names.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One descriptor less. After the last the slot is free: what it still knows is overwritten when it
+    /// is used again.
+    pub(crate) fn release(&self) {
+        if self.names.fetch_sub(1, Ordering::AcqRel) == 1 {
+            drop(self.take_engine_end());
+        }
+    }
+
+    fn take_engine_end(&self) -> Option<PrivateFd> {
+        let fd = self.engine_end.swap(-1, Ordering::AcqRel);
+        // SAFETY: it was stored by `into_raw_fd` and the swap gives it to one caller only.
+        (fd >= 0).then(|| unsafe { PrivateFd::from_raw_fd(fd) })
+    }
+
+    fn put_engine_end(&self, engine_end: Option<PrivateFd>) {
+        let fd = engine_end.map_or(-1, IntoRawFd::into_raw_fd);
+        self.engine_end.store(fd, Ordering::Release);
+    }
+
+    /// Give the engine a copy of the engine end; ours goes when that succeeds, and stays when it fails.
+    fn hand_over<T>(
+        &self,
+        engine: impl FnOnce(PrivateFd) -> std::io::Result<T>,
+    ) -> Result<T, Errno> {
+        let engine_end = self.take_engine_end().ok_or(Errno(libc::EBADF))?;
+        let copy = engine_end.as_fd().try_clone_to_owned();
+        copy.map(PrivateFd::from).and_then(engine).map_err(|error| {
+            self.put_engine_end(Some(engine_end));
+            error.into()
+        })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        let kind = usize::from(self.kind.load(Ordering::Acquire));
+        Kind::ALL.get(kind).copied().unwrap_or(Kind::Fresh)
+    }
+
+    pub(crate) fn style(&self) -> Style {
+        Style::decode(self.style.load(Ordering::Relaxed))
+    }
+
+    /// Where its messages come from or go to.
+    pub(crate) fn peer(&self) -> SocketAddrV4 {
+        addr::unpack(self.peer.load(Ordering::Relaxed))
+    }
+
+    /// What the program asked for. `None` only in a slot that a racing close has freed.
+    pub(crate) fn settings<'a>(
+        &'a self,
+        control: &'a mut Control,
+    ) -> Result<&'a mut Settings, Errno> {
+        self.settings
+            .get(control)
+            .as_mut()
+            .ok_or(Errno(libc::EBADF))
+    }
+
+    /// The engine and its name of this socket; nothing where the engine is another process's.
+    pub(crate) fn served(&self) -> Option<(&'static Runtime, Handle)> {
+        let ours = self.epoch.load(Ordering::Relaxed) == engine::epoch();
+        let runtime = engine::running().filter(|_| ours)?;
+        Some((runtime, Handle(self.handle.load(Ordering::Relaxed))))
+    }
+
+    fn become_kind(&self, kind: Kind, handle: Handle, local: SocketAddrV4, peer: SocketAddrV4) {
+        self.handle.store(handle.0, Ordering::Relaxed);
+        self.epoch.store(engine::epoch(), Ordering::Relaxed);
+        self.local.store(addr::pack(local), Ordering::Relaxed);
+        self.peer.store(addr::pack(peer), Ordering::Relaxed);
+        self.kind.store(kind as u8, Ordering::Release);
+    }
+
+    /// A session that this listener gave out, as a socket of its own behind `fd`.
+    pub(crate) fn adopt(
+        &self,
+        fd: OwnedFd,
+        handle: Handle,
+        peer: SocketAddrV4,
+    ) -> Result<c_int, Errno> {
+        let mut control = control()?;
+        let settings = self.settings(&mut control)?.clone();
+        let session = Self::allocate(&mut control, Kind::Session, self.style(), settings, None);
+        let local = addr::unpack(self.local.load(Ordering::Relaxed));
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        session.become_kind(Kind::Session, handle, local, peer);
+        session.epoch.store(epoch, Ordering::Relaxed);
+        if session.style().mode == Mode::Message {
+            // From here on a peek begins where the last one ended: what is read in parts is remembered
+            // by the kernel's socket.
+            sys::set_peek_offset(fd.as_raw_fd(), 0)?;
+        }
+        fdtable::insert(fd.as_raw_fd(), session)?;
+        Ok(fd.into_raw_fd())
+    }
+}
+
+/// Whether `socket` of these arguments is ours.
+pub(crate) fn is_ours(domain: c_int, kind: c_int, protocol: c_int) -> bool {
+    Style::of(domain, kind, protocol).is_some()
+}
+
+/// `socket` for one of our triples.
+pub(crate) fn open(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    call(|| {
+        let style = Style::of(domain, kind, protocol).ok_or(Errno(libc::EPROTONOSUPPORT))?;
+        let mut control = control()?;
+        let runtime = engine::start(&mut control)?;
+        if style.native {
+            check_privilege()?;
+        }
+        let (app_end, engine_end) = driver::make_pair(style.mode, Role::Fresh)?;
+        let fd = app_end.as_raw_fd();
+        sys::set_cloexec(fd, kind & libc::SOCK_CLOEXEC != 0)?;
+        sys::set_nonblocking(fd, kind & libc::SOCK_NONBLOCK != 0)?;
+        let settings = Settings::new(&runtime.defaults);
+        let socket = Socket::allocate(&mut control, Kind::Fresh, style, settings, Some(engine_end));
+        fdtable::insert(fd, socket)?;
+        Ok(app_end.into_raw_fd())
+    })
+}
+
+/// Native PGM needs raw sockets: say so now and not at `connect`.
+fn check_privilege() -> Result<(), Errno> {
+    sys::inet_socket(libc::SOCK_RAW, IPPROTO_PGM).map(drop).inspect_err(|error| {
+        if error.0 == libc::EPERM {
+            log_line!(
+                Level::Error,
+                "native PGM (protocol 113) needs CAP_NET_RAW; socket(AF_INET, SOCK_RDM, IPPROTO_UDP) does not"
+            );
+        }
+    })
+}
+
+/// Whether an address is one of this host's, as a source of multicast.
+pub(crate) fn check_local(addr: Ipv4Addr) -> Result<(), Errno> {
+    if addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast() {
+        return Err(Errno(libc::EADDRNOTAVAIL));
+    }
+    let probe = sys::inet_socket(libc::SOCK_DGRAM, 0)?;
+    sys::bind(probe.as_raw_fd(), SocketAddrV4::new(addr, 0))
+}
+
+/// `bind`: a group makes a receiver, anything else is where a sender will send from.
+///
+/// # Safety
+/// `addr` is null or readable for `len` octets.
+pub(crate) unsafe fn bind(socket: &'static Socket, addr: *const sockaddr, len: socklen_t) -> c_int {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let addr = unsafe { addr::read(addr, len) }?;
+        let mut control = control()?;
+        if socket.kind() != Kind::Fresh {
+            return Err(Errno(libc::EINVAL));
+        }
+        let (runtime, style) = (engine::start(&mut control)?, socket.style());
+        let settings = socket.settings(&mut control)?;
+        if addr.ip().is_multicast() {
+            let carriage = style.carriage(&runtime.defaults);
+            runtime
+                .engine
+                .check(carriage, *addr.ip(), &settings.listen.interfaces)?;
+        } else if !addr.ip().is_unspecified() {
+            check_local(*addr.ip())?;
+            settings.send.interface.get_or_insert(*addr.ip());
+        }
+        socket.become_kind(Kind::Bound, Handle(0), addr, UNNAMED);
+        Ok(0)
+    })
+}
+
+/// `connect`: begin to send to a group.
+///
+/// # Safety
+/// `addr` is null or readable for `len` octets.
+pub(crate) unsafe fn connect(
+    socket: &'static Socket,
+    addr: *const sockaddr,
+    len: socklen_t,
+) -> c_int {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let group = unsafe { addr::read(addr, len) }?;
+        let mut control = control()?;
+        let bound = addr::unpack(socket.local.load(Ordering::Relaxed));
+        match socket.kind() {
+            Kind::Fresh => {}
+            Kind::Bound if !bound.ip().is_multicast() => {}
+            // Bound to a group: a receiver.
+            Kind::Bound => return Err(Errno(libc::EINVAL)),
+            Kind::Listening | Kind::Sender | Kind::Session => return Err(Errno(libc::EISCONN)),
+        }
+        if !group.ip().is_multicast() {
+            return Err(Errno(libc::EINVAL));
+        }
+        let (runtime, style) = (engine::start(&mut control)?, socket.style());
+        let options = socket.settings(&mut control)?.send.clone();
+        let carriage = style.carriage(&runtime.defaults);
+        let sender = socket.hand_over(|engine_end| {
+            runtime
+                .engine
+                .connect(carriage, style.mode, group, options, engine_end)
+        })?;
+        socket.become_kind(Kind::Sender, sender.id, sender.local, group);
+        Ok(0)
+    })
+}
+
+/// `listen`: sessions of the bound group may be accepted from now on.
+pub(crate) fn listen(socket: &'static Socket, fd: c_int) -> c_int {
+    call(|| {
+        let mut control = control()?;
+        let group = addr::unpack(socket.local.load(Ordering::Relaxed));
+        match socket.kind() {
+            Kind::Bound if group.ip().is_multicast() => {}
+            Kind::Fresh | Kind::Bound => return Err(Errno(libc::EDESTADDRREQ)),
+            Kind::Listening => return Ok(0),
+            Kind::Sender | Kind::Session => return Err(Errno(libc::EISCONN)),
+        }
+        let (runtime, style) = (engine::start(&mut control)?, socket.style());
+        let options = socket.settings(&mut control)?.listen.clone();
+        let carriage = style.carriage(&runtime.defaults);
+        let handle = socket.hand_over(|engine_end| {
+            runtime
+                .engine
+                .listen(carriage, style.mode, group, options, engine_end)
+        })?;
+        socket.become_kind(Kind::Listening, handle, group, UNNAMED);
+        // Nobody writes to a listener: keep POLLOUT off.
+        driver::park(fd)?;
+        Ok(0)
+    })
+}
+
+/// `shutdown`. A sender that shuts its writing side ends its session; the rest is the pair's business.
+pub(crate) fn shutdown(socket: &'static Socket, fd: c_int, how: c_int) -> c_int {
+    call(|| {
+        if ![libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how) {
+            return Err(Errno(libc::EINVAL));
+        }
+        match socket.kind() {
+            Kind::Fresh | Kind::Bound => Err(Errno(libc::ENOTCONN)),
+            Kind::Sender => sys::shutdown(fd, how),
+            // Their writing side is shut from the beginning; to the engine its end would mean close.
+            Kind::Listening | Kind::Session if how == libc::SHUT_WR => Ok(0),
+            Kind::Listening | Kind::Session => sys::shutdown(fd, libc::SHUT_RD),
+        }
+    })
+}
+
+/// `getsockname`.
+pub(crate) fn getsockname(socket: &'static Socket, place: Place) -> c_int {
+    call(|| {
+        place
+            .write(addr::unpack(socket.local.load(Ordering::Relaxed)))
+            .map(|()| 0)
+    })
+}
+
+/// `getpeername`.
+pub(crate) fn getpeername(socket: &'static Socket, place: Place) -> c_int {
+    call(|| match socket.kind() {
+        Kind::Sender | Kind::Session => place.write(socket.peer()).map(|()| 0),
+        Kind::Fresh | Kind::Bound | Kind::Listening => Err(Errno(libc::ENOTCONN)),
+    })
+}

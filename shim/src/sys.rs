@@ -1,0 +1,320 @@
+//! Native calls on descriptors, by the next definitions: none of these comes back into a hook.
+
+use crate::errno::{Errno, Native};
+use crate::next;
+use libc::{c_int, c_ulong, c_void, iovec, msghdr, socklen_t};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// A reference to something that is never freed.
+pub(crate) fn leaked<T>(pointer: *const T) -> Option<&'static T> {
+    // SAFETY: callers pass null or what `Box::leak` gave.
+    unsafe { pointer.as_ref() }
+}
+
+/// The caller's buffers as the C caller described them. Only the kernel looks at their contents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Iov {
+    first: *const iovec,
+    count: usize,
+    /// Octets in all of them.
+    pub(crate) total: usize,
+}
+
+impl Iov {
+    /// Most buffers in one call, as Linux (UIO_MAXIOV).
+    const MAX: usize = 1024;
+
+    /// # Errors
+    /// EFAULT without an array, EINVAL for a total no call can return, `too_many` beyond 1024 buffers.
+    ///
+    /// # Safety
+    /// `first` is null or readable for `count` entries as long as the value is used.
+    pub(crate) unsafe fn new(
+        first: *const iovec,
+        count: usize,
+        too_many: c_int,
+    ) -> Result<Self, Errno> {
+        if count > Self::MAX {
+            return Err(Errno(too_many));
+        }
+        if count > 0 && first.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        let mut total = 0_usize;
+        for i in 0..count {
+            // SAFETY: promised by the caller.
+            let len = unsafe { (*first.add(i)).iov_len };
+            total = total
+                .checked_add(len)
+                .filter(|&total| isize::try_from(total).is_ok())
+                .ok_or(Errno(libc::EINVAL))?;
+        }
+        Ok(Self {
+            first,
+            count,
+            total,
+        })
+    }
+
+    /// One buffer.
+    pub(crate) fn one(buffer: &iovec) -> Self {
+        Self {
+            first: buffer,
+            count: 1,
+            total: buffer.iov_len,
+        }
+    }
+
+    /// A message header with these buffers and nothing else.
+    pub(crate) fn header(self) -> msghdr {
+        // SAFETY: all zero is a valid msghdr.
+        let mut header: msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = self.first.cast_mut();
+        header.msg_iovlen = self.count as _;
+        header
+    }
+
+    /// Read from a file's position and move it.
+    pub(crate) fn read_from(self, file: &OwnedFd) -> Result<usize, Errno> {
+        // SAFETY: the kernel checks the caller's buffers.
+        unsafe { next::readv(file.as_raw_fd(), self.first, self.count as c_int) }
+            .check()
+            .map(isize::cast_unsigned)
+    }
+
+    /// Read from a place in a file.
+    pub(crate) fn read_at(self, file: &OwnedFd, offset: i64) -> Result<usize, Errno> {
+        // SAFETY: as above.
+        unsafe { libc::preadv(file.as_raw_fd(), self.first, self.count as c_int, offset) }
+            .check()
+            .map(isize::cast_unsigned)
+    }
+
+    /// Write all to a file, from its position.
+    pub(crate) fn write_to(self, file: &OwnedFd) -> Result<usize, Errno> {
+        // SAFETY: as above.
+        unsafe { next::writev(file.as_raw_fd(), self.first, self.count as c_int) }
+            .check()
+            .map(isize::cast_unsigned)
+    }
+}
+
+/// Room for one descriptor as ancillary data, aligned as a control message.
+#[repr(C, align(8))]
+#[derive(Debug)]
+pub(crate) struct OneFd([u8; 32]);
+
+impl OneFd {
+    pub(crate) fn new() -> Self {
+        Self([0; 32])
+    }
+
+    /// Let `header` receive or send ancillary data here. Lives as long as `header` is used.
+    fn attach(&mut self, header: &mut msghdr) {
+        header.msg_control = self.0.as_mut_ptr().cast();
+        // SAFETY: pure arithmetic.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) } as _;
+    }
+
+    /// The descriptor that came with a received message.
+    fn take(header: &msghdr) -> Option<OwnedFd> {
+        // SAFETY: the kernel has filled the control buffer of `header`, which is alive in the callers.
+        unsafe {
+            let control = libc::CMSG_FIRSTHDR(header).as_ref()?;
+            if control.cmsg_level != libc::SOL_SOCKET || control.cmsg_type != libc::SCM_RIGHTS {
+                return None;
+            }
+            let fd = libc::CMSG_DATA(control).cast::<c_int>().read_unaligned();
+            (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
+        }
+    }
+}
+
+/// What one `recvmsg` on a pair end brought.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) len: usize,
+    /// `msg_flags`.
+    pub(crate) flags: c_int,
+    /// The descriptor beside the message.
+    pub(crate) file: Option<OwnedFd>,
+}
+
+/// Receive without waiting, with one descriptor if there is one.
+pub(crate) fn receive(fd: RawFd, buffers: Iov, flags: c_int) -> Result<Received, Errno> {
+    let mut header = buffers.header();
+    let mut room = OneFd::new();
+    room.attach(&mut header);
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header is ours; the kernel checks the caller's buffers.
+    let len = unsafe { next::recvmsg(fd, &raw mut header, flags) }
+        .check()?
+        .cast_unsigned();
+    Ok(Received {
+        len,
+        flags: header.msg_flags,
+        file: OneFd::take(&header),
+    })
+}
+
+/// Drop the message at the head of the queue, read or not.
+pub(crate) fn discard(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: no buffer is involved.
+    unsafe { next::recv(fd, std::ptr::null_mut(), 0, libc::MSG_DONTWAIT) }
+        .check()
+        .map(drop)
+}
+
+/// Fill `header` so that it sends `text` with `file` beside it.
+pub(crate) fn attach_file(room: &mut OneFd, header: &mut msghdr, file: RawFd) {
+    room.attach(header);
+    // SAFETY: the control buffer has room for one descriptor, so the first header exists.
+    unsafe {
+        let control = libc::CMSG_FIRSTHDR(header);
+        (*control).cmsg_level = libc::SOL_SOCKET;
+        (*control).cmsg_type = libc::SCM_RIGHTS;
+        (*control).cmsg_len = libc::CMSG_LEN(size_of::<c_int>() as u32) as _;
+        libc::CMSG_DATA(control)
+            .cast::<c_int>()
+            .write_unaligned(file);
+    }
+}
+
+/// Length of a file and the position in it.
+pub(crate) fn file_extent(file: &OwnedFd) -> Result<(usize, usize), Errno> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fills the struct when it succeeds.
+    let (len, at) = unsafe {
+        libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()).check()?;
+        (
+            stat.assume_init().st_size,
+            libc::lseek(file.as_raw_fd(), 0, libc::SEEK_CUR),
+        )
+    };
+    let narrow = |n: i64| usize::try_from(n).map_err(|_| Errno(libc::EIO));
+    Ok((narrow(len)?, narrow(at)?))
+}
+
+/// An anonymous file for one message.
+pub(crate) fn message_file() -> Result<OwnedFd, Errno> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name ends with NUL; the descriptor is new.
+    unsafe {
+        let fd = libc::memfd_create(c"pgm-message".as_ptr(), flags).check()?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Nobody can change the file any more, so that its reader may map it.
+pub(crate) fn seal(file: &OwnedFd) -> Result<(), Errno> {
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
+    fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals).map(drop)
+}
+
+/// An AF_INET socket to ask the kernel something with.
+pub(crate) fn inet_socket(kind: c_int, protocol: c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: the descriptor is new.
+    unsafe {
+        let fd = next::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, protocol).check()?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Bind an AF_INET socket.
+pub(crate) fn bind(fd: RawFd, addr: SocketAddrV4) -> Result<(), Errno> {
+    let addr = crate::addr::to_c(addr);
+    let len = size_of_val(&addr) as socklen_t;
+    // SAFETY: the address is valid for its length.
+    unsafe { next::bind(fd, (&raw const addr).cast(), len) }
+        .check()
+        .map(drop)
+}
+
+pub(crate) fn shutdown(fd: RawFd, how: c_int) -> Result<c_int, Errno> {
+    // SAFETY: no memory is involved.
+    unsafe { next::shutdown(fd, how) }.check()
+}
+
+fn fcntl(fd: RawFd, command: c_int, argument: c_int) -> Result<c_int, Errno> {
+    // SAFETY: callers use commands with int arguments.
+    unsafe { next::fcntl(fd, command, argument as c_ulong) }.check()
+}
+
+/// Set or clear FD_CLOEXEC.
+pub(crate) fn set_cloexec(fd: RawFd, on: bool) -> Result<(), Errno> {
+    fcntl(fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }).map(drop)
+}
+
+/// Set or clear O_NONBLOCK.
+pub(crate) fn set_nonblocking(fd: RawFd, on: bool) -> Result<(), Errno> {
+    let old = fcntl(fd, libc::F_GETFL, 0)?;
+    let new = if on {
+        old | libc::O_NONBLOCK
+    } else {
+        old & !libc::O_NONBLOCK
+    };
+    if new == old {
+        Ok(())
+    } else {
+        fcntl(fd, libc::F_SETFL, new).map(drop)
+    }
+}
+
+/// A copy of a descriptor, CLOEXEC, with a number that is out of the program's way if there is room.
+pub(crate) fn duplicate_raw(fd: RawFd) -> Result<RawFd, Errno> {
+    fcntl(fd, libc::F_DUPFD_CLOEXEC, fd).or_else(|_| fcntl(fd, libc::F_DUPFD_CLOEXEC, 0))
+}
+
+/// Whether one more descriptor could be made now.
+pub(crate) fn check_room(fd: RawFd) -> Result<(), Errno> {
+    let probe = fcntl(fd, libc::F_DUPFD_CLOEXEC, 0)?;
+    // SAFETY: just made.
+    drop(unsafe { OwnedFd::from_raw_fd(probe) });
+    Ok(())
+}
+
+/// Where the next peek on a pair end begins.
+pub(crate) fn peek_offset(fd: RawFd) -> Result<c_int, Errno> {
+    let mut value: c_int = 0;
+    let mut len = size_of_val(&value) as socklen_t;
+    let place = (&raw mut value).cast::<c_void>();
+    // SAFETY: `value` is writable for `len` octets.
+    unsafe { next::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, place, &raw mut len) }
+        .check()?;
+    Ok(value)
+}
+
+/// Let the next peek begin there.
+pub(crate) fn set_peek_offset(fd: RawFd, value: c_int) -> Result<(), Errno> {
+    let len = size_of_val(&value) as socklen_t;
+    let place = (&raw const value).cast::<c_void>();
+    // SAFETY: `value` is readable for `len` octets.
+    unsafe { next::setsockopt(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, place, len) }
+        .check()
+        .map(drop)
+}
+
+/// The IPv4 address of the interface with this index.
+pub(crate) fn address_of_interface(index: u32) -> Result<Ipv4Addr, Errno> {
+    let none = Errno(libc::ENODEV);
+    let probe = inet_socket(libc::SOCK_DGRAM, 0)?;
+    // SAFETY: all zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let place = (&raw mut request).cast::<c_void>();
+    // SAFETY: the name has room for IF_NAMESIZE octets; the request is valid; after SIOCGIFADDR the
+    // union holds an address.
+    unsafe {
+        if libc::if_indextoname(index, request.ifr_name.as_mut_ptr()).is_null() {
+            return Err(none);
+        }
+        next::ioctl(probe.as_raw_fd(), libc::SIOCGIFADDR, place)
+            .check()
+            .map_err(|_| none)?;
+        let addr = (&raw const request.ifr_ifru.ifru_addr).cast::<libc::sockaddr_in>();
+        Ok(Ipv4Addr::from(u32::from_be(
+            addr.read_unaligned().sin_addr.s_addr,
+        )))
+    }
+}
