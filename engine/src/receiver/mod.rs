@@ -6,6 +6,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `inbound` | what each packet of the network means |
 //! | `rxw` | the window: what is held, what is missing |
 //! | `gap` | the NAK state machine of one SQN, its timers, the back-off |
 //! | `repair` | which gaps are opened when, NAK lists |
@@ -15,6 +16,7 @@
 mod config;
 mod counters;
 mod gap;
+mod inbound;
 mod join;
 mod reassembly;
 mod repair;
@@ -25,22 +27,16 @@ pub use config::ReceiverConfig;
 use crate::Destination;
 use crate::num::{Nla, Sqn, Tsi};
 use crate::stats::ReceiverStats;
-use crate::wire::{self, Body, Data, Fragment, Nak, Options, Spm, Tpdu, Window};
+use crate::wire::{Body, Nak, Options, Tpdu};
 use bytes::Bytes;
 use counters::Counters;
 use gap::State;
 use join::{Copy, Phase, Spmr};
 use reassembly::Assembly;
 use repair::{Lost, NakList, Repair, newer};
-use rxw::{Offer, Packet, Rxw};
+use rxw::Rxw;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
-
-/// Bounds of an advertised NAK_BO_IVL: what the network says is honoured within them (RFC 3208 §10).
-const NAK_BO_IVL_MIN: Duration = Duration::from_micros(100);
-const NAK_BO_IVL_MAX: Duration = Duration::from_secs(5);
-/// What an SPM has before its options beyond what a data packet has, octets (RFC 3208 §8.1, IPv4).
-const SPM_BEYOND_DATA: usize = 12;
+use std::time::Instant;
 
 /// What [`Peer::read`] returns, in stream order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,217 +300,6 @@ impl Peer {
     }
 }
 
-/// Packets from the network.
-impl Peer {
-    fn on_data(&mut self, now: Instant, data: Data, tpdu: &Tpdu<'_>, is_repair: bool) {
-        let len = tpdu.payload.len();
-        self.counters
-            .on_tpdu(now, wire::data_overhead(&tpdu.options) + len);
-        match is_repair {
-            true => self.counters.plain.rdata_received += 1,
-            false => self.counters.plain.odata_received += 1,
-        }
-        if tpdu.parity {
-            // No FEC yet: parity shares SQNs with data and must not be taken for it (§11.2).
-            self.last_heard = now;
-            return;
-        }
-        let Ok(fragment) = checked_fragment(data.sqn, tpdu) else {
-            self.counters.plain.dropped_malformed += 1;
-            return;
-        };
-        if !self.admit(now, data, is_repair) {
-            return;
-        }
-        let is_past_end = self
-            .end
-            .as_ref()
-            .is_some_and(|end| data.sqn.since(end.at) >= 0);
-        if is_past_end || !self.rxw.extend_lead(data.sqn) {
-            self.counters.plain.dropped_malformed += 1;
-            return;
-        }
-        let payload = tpdu.payload;
-        let packet = || Packet {
-            payload: Bytes::copy_from_slice(payload),
-            fragment,
-        };
-        match self.rxw.offer(data.sqn, len, packet) {
-            Offer::Taken if is_repair => self.repair.on_repair(now, data.sqn),
-            Offer::Taken => {}
-            Offer::Duplicate => self.counters.plain.duplicates += 1,
-            Offer::Full => self.counters.plain.dropped_window_full += 1,
-            Offer::Foreign => {
-                self.counters.plain.dropped_malformed += 1;
-                return;
-            }
-        }
-        self.last_heard = now;
-        self.counters.sample_window(self.rxw.span());
-        if self.phase == Phase::Open {
-            self.advance_trail(data.trail);
-        } else if let Some(start) =
-            join::start_from_data(data, &tpdu.options, self.spm_sqn.is_some())
-        {
-            self.begin(start, Some(data.trail));
-        }
-        if self.spm_sqn.is_none() {
-            self.spmr.want(now, &self.config, &mut self.rng);
-        }
-        if tpdu.options.fin && self.phase == Phase::Open {
-            self.finish(data.sqn.next(), Read::Fin);
-        }
-        self.settle(now);
-    }
-
-    /// Whether a data packet may enter the window; the first one opens it.
-    fn admit(&mut self, now: Instant, data: Data, is_repair: bool) -> bool {
-        if self.phase == Phase::Open {
-            return true;
-        }
-        // §6.1: reception starts with data inside the advertised window. A repair says nothing about
-        // what is new: to begin with it would mean to ask for all that came after.
-        let first = self.phase == Phase::Listening;
-        let is_older = !first && data.sqn.since(self.rxw.base()) < 0;
-        if data.trail.is_newer_than(data.sqn) || (is_repair && (first || is_older)) {
-            return false;
-        }
-        if first {
-            self.rxw.anchor(data.sqn);
-            self.phase = Phase::Holding {
-                until: now + self.config.first_spm_wait,
-            };
-        } else if is_older {
-            self.rxw.restart_at(data.sqn);
-        }
-        true
-    }
-
-    fn on_spm(&mut self, now: Instant, spm: &Spm, options: &Options) {
-        self.counters
-            .on_tpdu(now, wire::data_overhead(options) + SPM_BEYOND_DATA);
-        self.counters.plain.spms_received += 1;
-        if options.nbr_unreach {
-            // §15.3.2: such an SPM repeats the SPM_SQN of a regular one and has no window.
-            self.unreachable |= self.path.is_some_and(|path| Nla::V4(path) == spm.path);
-            return;
-        }
-        if self
-            .spm_sqn
-            .is_some_and(|last| !spm.spm_sqn.is_newer_than(last))
-        {
-            return;
-        }
-        self.spm_sqn = Some(spm.spm_sqn);
-        self.last_heard = now;
-        self.path = Some(self.nak_address(spm.path));
-        self.unreachable = false;
-        self.spmr = Spmr::Idle;
-        self.learn_nak_bo_ivl(options);
-        self.on_window(spm.window, options.join);
-        if self.phase == Phase::Open {
-            // An SPM_LEAD behind the data already here was overtaken by it.
-            let end = self.rxw.lead().next();
-            if let Some(rst) = options.rst {
-                let at = if rst.no_naks { self.rxw.edge() } else { end };
-                self.finish(at, Read::Reset(ResetReason::Rst(rst.code)));
-            } else if options.fin {
-                self.finish(end, Read::Fin);
-            }
-        }
-        self.settle(now);
-    }
-
-    fn on_window(&mut self, window: Option<Window>, join: Option<Sqn>) {
-        if self.phase != Phase::Open {
-            let first_data = (self.phase != Phase::Listening).then(|| self.rxw.base());
-            if let Some(start) = join::start_from_spm(window, join, first_data) {
-                if first_data.is_none() {
-                    self.rxw.anchor(start);
-                }
-                self.begin(start, window.map(|w| w.trail));
-            }
-        }
-        if let Some(window) = window
-            && self.phase == Phase::Open
-        {
-            // §6.2: each edge counts only if it is newer than the one held.
-            if !self.rxw.extend_lead(window.lead) {
-                self.counters.plain.dropped_malformed += 1;
-            }
-            self.advance_trail(window.trail);
-        }
-    }
-
-    fn on_ncf(&mut self, now: Instant, ncf: &Nak, tpdu: &Tpdu<'_>) {
-        self.counters.plain.ncfs_received += 1;
-        if tpdu.options.nbr_unreach {
-            let parent = self.path.map(Nla::V4);
-            self.unreachable |= parent.is_some() && parent == tpdu.options.path_nla;
-            return;
-        }
-        self.learn_nak_bo_ivl(&tpdu.options);
-        if tpdu.parity || self.phase != Phase::Open {
-            return;
-        }
-        // §6.3: an NCF for an SQN nobody told us of proves that it exists. Inside our window only: it
-        // is the one packet that could move the lead without carrying data or a window.
-        for sqn in ncf.sqns() {
-            if self.rxw.end().is_newer_than(sqn) {
-                self.rxw.extend_lead(sqn);
-            }
-        }
-        self.settle(now);
-        for sqn in ncf.sqns() {
-            let suppressed = self.repair.on_ncf(now, &mut self.rxw, &self.config, sqn);
-            self.counters.plain.naks_suppressed += u64::from(suppressed);
-        }
-    }
-
-    fn on_nak(&mut self, now: Instant, nak: &Nak, tpdu: &Tpdu<'_>) {
-        let ours = nak.source == Nla::V4(self.source) && nak.group == Nla::V4(self.group);
-        if tpdu.parity || !ours {
-            return;
-        }
-        for sqn in nak.sqns() {
-            let suppressed = self.repair.on_nak(now, &mut self.rxw, &self.config, sqn);
-            self.counters.plain.naks_suppressed += u64::from(suppressed);
-        }
-    }
-
-    /// SPM_PATH, unless nobody can be asked there.
-    fn nak_address(&self, path: Nla) -> Ipv4Addr {
-        match path {
-            Nla::V4(path)
-                if !(path.is_multicast() || path.is_broadcast() || path.is_unspecified()) =>
-            {
-                path
-            }
-            _ => self.source,
-        }
-    }
-
-    fn learn_nak_bo_ivl(&mut self, options: &Options) {
-        let Some(advertised) = options.nak_bo_ivl else {
-            return;
-        };
-        // §15.2.2: derived from a poll, it is good only for who saw that poll or an earlier one.
-        let sqn = advertised.ivl_sqn;
-        let usable = sqn == Sqn(0) || self.poll_sqn.is_some_and(|seen| sqn.since(seen) >= 0);
-        if !usable {
-            self.repair.set_nak_bo_ivl(self.config.nak_bo_ivl);
-            return;
-        }
-        let mut ivl = Duration::from_micros(advertised.ivl.into());
-        if let Some(range) = options.nak_bo_rng {
-            let micros = |n: u32| Duration::from_micros(n.into());
-            ivl = ivl.min(micros(range.max)).max(micros(range.min));
-        }
-        self.repair
-            .set_nak_bo_ivl(ivl.clamp(NAK_BO_IVL_MIN, NAK_BO_IVL_MAX));
-    }
-}
-
 /// The course of the session.
 impl Peer {
     /// It is settled where the session begins.
@@ -691,16 +476,5 @@ impl Peer {
         };
         tpdu.emit(out);
         out.len() - before
-    }
-}
-
-/// The fragment option if the APDU has several TPDUs; an error if it cannot be true.
-fn checked_fragment(sqn: Sqn, tpdu: &Tpdu<'_>) -> Result<Option<Fragment>, reassembly::BadApdu> {
-    let len = tpdu.payload.len();
-    match tpdu.options.fragment {
-        None => Ok(None),
-        Some(f) if !reassembly::is_possible(&f, sqn, len) => Err(reassembly::BadApdu),
-        Some(f) if f.apdu_len as usize == len => Ok(None),
-        some => Ok(some),
     }
 }

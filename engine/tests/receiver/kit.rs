@@ -259,7 +259,14 @@ impl Rig {
         naks.into_iter().map(|(_, list)| list).collect()
     }
 
-    /// The same with the time since the rig was made.
+    /// SQNs of them all, sorted: gaps found at different times have back-offs of their own.
+    pub(crate) fn asked(&mut self) -> Vec<u32> {
+        let mut sqns = self.naks().concat();
+        sqns.sort_unstable();
+        sqns
+    }
+
+    /// Like `naks`, with the time since the rig was made.
     pub(crate) fn timed_naks(&mut self) -> Vec<(Duration, Vec<u32>)> {
         let sent = std::mem::take(&mut self.sent);
         let naks = sent.into_iter().filter_map(|sent| match sent.what {
