@@ -218,7 +218,9 @@ fn opt_length_comes_first_and_bounds_the_rest() {
     let fin = [0x8E, 4, 0, 0];
     refuse_options(&fin);
     refuse_options(&[&[0x80, 4, 0, 8], &fin[..]].concat()); // ends the list
-    refuse_options(&[&[0x00, 5, 0, 9, 0], &fin[..]].concat());
+    for len in [0, 3, 5, 8] {
+        refuse_options(&[&[0x00, len, 0, 8], &fin[..]].concat());
+    }
     for total in [0, 3, 4, 5, 7, 9, 1000, 0xFFFF_u16] {
         let [high, low] = total.to_be_bytes();
         refuse_options(&[&[0x00, 4, high, low], &fin[..]].concat());

@@ -1,10 +1,11 @@
-//! Byte-exact packets, both ways. Made by hand from RFC 3208 and confirmed with TShark's dissector,
-//! so they hold parser and emitter to a third opinion.
+//! Byte-exact packets, both ways. The whole packets were made by hand from RFC 3208 and confirmed
+//! with TShark's dissector, so they hold parser and emitter to a third opinion; below them follow the
+//! options and addresses they lack.
 
 use pgm_engine::num::{Gsi, Nla, Sqn};
 use pgm_engine::wire::{
-    Ack, Body, Data, Fragment, Nak, Options, ParityPrm, PgmccData, PgmccFeedback, Poll, Polr, Rst,
-    Spm, Tpdu, Window,
+    Ack, Body, Cr, CrBits, Data, Fragment, Nak, NakBoIvl, NakBoRng, Options, ParityPrm, PgmccData,
+    PgmccFeedback, Poll, Polr, Rst, Spm, Tpdu, Window,
 };
 
 const GSI: Gsi = Gsi([0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F]);
@@ -366,4 +367,188 @@ fn ack_with_feedback() {
         ),
         &expected,
     );
+}
+
+/// The octets after the body of a packet with `options` are OPT_LENGTH and then `hex`, and back.
+#[track_caller]
+fn check_options(body: Body, options: Options, hex: &str) {
+    let (bare, with_options) = (
+        tpdu(body.clone()),
+        Tpdu {
+            options,
+            ..tpdu(body)
+        },
+    );
+    let (mut before, mut out) = (Vec::new(), Vec::new());
+    bare.emit(&mut before);
+    with_options.emit(&mut out);
+    let expected = bytes(hex);
+    let total = u8::try_from(expected.len() + 4).expect("short options");
+    let expected = [&[0, 4, 0, total], &expected[..]].concat();
+    let emitted = &out[before.len()..];
+    assert_eq!(
+        emitted, expected,
+        "\n emitted {emitted:02x?}\nexpected {expected:02x?}"
+    );
+    assert_eq!(Tpdu::parse(&out), Ok(with_options));
+}
+
+#[test] // RFC 3208 §15.4
+fn implosion_options() {
+    let nak_bo_ivl = Some(NakBoIvl {
+        ivl: 50_000,
+        ivl_sqn: Sqn(3),
+    });
+    let nak_bo_rng = Some(NakBoRng {
+        max: 200_000,
+        min: 1000,
+    });
+    let options = Options {
+        nak_bo_ivl,
+        nak_bo_rng,
+        ..Options::default()
+    };
+    check_options(
+        spm(1),
+        options,
+        "040c00000000c35000000003850c000000030d40000003e8",
+    );
+
+    let path_nla = Some(Nla::from([10, 3, 3, 3]));
+    let options = Options {
+        nbr_unreach: true,
+        path_nla,
+        ..Options::default()
+    };
+    check_options(Body::Ncf(nak(&[])), options, "0b0400008c0800000a030303");
+}
+
+#[test] // RFC 3208 §9.4, §9.6, §9.7
+fn session_options() {
+    let syn = Options {
+        syn: true,
+        ..Options::default()
+    };
+    check_options(Body::Odata(data(7)), syn, "8d040000");
+    let fin = Options {
+        fin: true,
+        join: Some(Sqn(6)),
+        ..Options::default()
+    };
+    check_options(Body::Rdata(data(7)), fin, "03080000000000068e040000");
+}
+
+#[test] // RFC 3208 §11.8.1
+fn parity_bits() {
+    for (proactive, on_demand, hex) in [
+        (true, false, "8808000200000010"),
+        (false, true, "8808000100000010"),
+    ] {
+        let parity_prm = Some(ParityPrm {
+            proactive,
+            on_demand,
+            tg_size: 16,
+        });
+        check_options(
+            spm(1),
+            Options {
+                parity_prm,
+                ..Options::default()
+            },
+            hex,
+        );
+    }
+}
+
+#[test] // RFC 3208 §12.7
+fn congestion_reports() {
+    let bits = |link, path, receiver| CrBits {
+        link,
+        path,
+        receiver,
+    };
+    for (bits, octet) in [
+        (bits(true, false, false), "04"),
+        (bits(false, true, false), "02"),
+        (bits(false, false, true), "01"),
+    ] {
+        let crqst = Options {
+            crqst: Some(bits),
+            ..Options::default()
+        };
+        check_options(spm(1), crqst, &format!("910400{octet}"));
+
+        let receiver = Nla::from([10, 4, 4, 4]);
+        let cr = Cr {
+            bits,
+            lead: Sqn(9),
+            ne_wl: 1,
+            ne_wp: 2,
+            rx_wp: 0xFFFF,
+            receiver,
+        };
+        let hex = format!("901800{octet}0000000900010002ffff0000000100000a040404");
+        check_options(
+            Body::Nak(nak(&[])),
+            Options {
+                cr: Some(cr),
+                ..Options::default()
+            },
+            &hex,
+        );
+    }
+}
+
+#[test] // RFC 3208 §11.8.3: network-significant, hence first, but not on ODATA
+fn current_group_size_by_packet() {
+    let options = Options {
+        curr_tgsize: Some(4),
+        join: Some(Sqn(5)),
+        ..Options::default()
+    };
+    check_options(
+        Body::Odata(data(7)),
+        options.clone(),
+        "03080000000000058a08000000000004",
+    );
+    check_options(
+        Body::Rdata(data(7)),
+        options,
+        "0a080000000000048308000000000005",
+    );
+}
+
+#[test] // RFC 3208 §8: AFI 2 with sixteen octets
+fn ipv6_addresses() {
+    let path: Nla = "fd00::1".parse().expect("an address");
+    let spm = tpdu(Body::Spm(Spm {
+        spm_sqn: Sqn(1),
+        window: None,
+        path,
+    }));
+    let mut out = Vec::new();
+    spm.emit(&mut out);
+    let body = "00000001000000008000000000020000fd000000000000000000000000000001";
+    assert_eq!(out[16..], bytes(body));
+    assert_eq!(Tpdu::parse(&out), Ok(spm));
+
+    let redirect = Options {
+        redirect: Some(path),
+        ..Options::default()
+    };
+    let polr = Body::Polr(Polr {
+        sqn: Sqn(1),
+        round: 0,
+    });
+    check_options(
+        polr,
+        redirect,
+        "8718000000020000fd000000000000000000000000000001",
+    );
+    let path_nla = Options {
+        path_nla: Some(path),
+        ..Options::default()
+    };
+    let hex = "8c140000fd000000000000000000000000000001";
+    check_options(Body::Ncf(nak(&[])), path_nla, hex);
 }

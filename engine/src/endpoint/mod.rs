@@ -279,6 +279,18 @@ impl Endpoint {
         self.sessions.stats(now, id)
     }
 
+    /// Peers tracked now, sessions that ended and are not closed included.
+    #[must_use]
+    pub fn peers(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Octets of TSDUs held by all receive windows now.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.sessions.bytes_held()
+    }
+
     /// Counters of the endpoint.
     #[must_use]
     pub fn stats(&self) -> &EndpointStats {

@@ -288,6 +288,14 @@ impl Sessions {
             .map(|session| session.peer.stats(now))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(super) fn bytes_held(&self) -> usize {
+        self.bytes
+    }
+
     /// After a change to `id`: tell the owner, account for memory, arm the timer, give it a turn.
     fn settle(&mut self, now: Instant, id: SessionId, cx: &mut Context) {
         let Some(session) = self.sessions.get_mut(&id) else {

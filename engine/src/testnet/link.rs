@@ -20,13 +20,13 @@ pub struct Link {
     pub duplicates: f64,
 }
 
-/// Gilbert model: in the bad state everything is lost.
+/// Gilbert model in time: good and bad states follow each other, in the bad one everything is lost.
 #[derive(Clone, Copy, Debug)]
 pub struct Burst {
-    /// Chance to fall into the bad state, per packet.
-    pub enter: f64,
-    /// Chance to leave it, per packet: its inverse is the mean length of a burst.
-    pub leave: f64,
+    /// Mean time between two bad states.
+    pub every: Duration,
+    /// Mean length of a bad state.
+    pub lasts: Duration,
 }
 
 /// How a packet travels.
@@ -103,15 +103,24 @@ pub(super) type Rule = Box<dyn FnMut(&Flight<'_>, NodeId) -> bool>;
 pub(super) struct Way {
     pub(super) link: Link,
     bad: bool,
+    /// When the burst state changes next.
+    flip: Duration,
 }
 
 impl Way {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, bad: false }
+        Self {
+            link,
+            ..Self::default()
+        }
     }
 
-    /// When copies of one packet arrive: none, one or two delays.
-    pub(super) fn arrivals(&mut self, rng: &mut fastrand::Rng) -> impl Iterator<Item = Duration> {
+    /// When copies of one packet sent `at` arrive: none, one or two delays.
+    pub(super) fn arrivals(
+        &mut self,
+        at: Duration,
+        rng: &mut fastrand::Rng,
+    ) -> impl Iterator<Item = Duration> {
         let Link {
             latency,
             jitter,
@@ -119,11 +128,15 @@ impl Way {
             burst,
             duplicates,
         } = self.link;
-        if let Some(Burst { enter, leave }) = burst {
-            let flip = if self.bad { leave } else { enter };
-            self.bad ^= rng.f64() < flip;
+        if let Some(burst) = burst {
+            while self.flip <= at {
+                // The very first state is a good one.
+                self.bad = !self.bad && self.flip > Duration::ZERO;
+                let mean = if self.bad { burst.lasts } else { burst.every };
+                self.flip += mean.mul_f64(-(1.0 - rng.f64()).ln()) + Duration::from_nanos(1);
+            }
         }
-        let lost = self.bad || rng.f64() < loss;
+        let lost = (self.bad && burst.is_some()) || rng.f64() < loss;
         let copies = if lost {
             0
         } else {
@@ -133,5 +146,45 @@ impl Way {
         let mut delay = || latency + Duration::from_nanos(rng.u64(0..=jitter));
         let delays = [delay(), delay()];
         delays.into_iter().take(copies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copies of each of 20 000 packets, one a millisecond.
+    fn copies(link: Link) -> Vec<usize> {
+        let (mut way, mut rng) = (Way::new(link), fastrand::Rng::with_seed(1));
+        let at = (0..20_000).map(Duration::from_millis);
+        at.map(|at| way.arrivals(at, &mut rng).count()).collect()
+    }
+
+    #[test]
+    fn links_lose_and_double_as_they_are_told() {
+        assert!(copies(Link::default()).iter().all(|n| *n == 1));
+        let link = Link {
+            loss: 0.2,
+            duplicates: 0.1,
+            ..Link::default()
+        };
+        let copies = copies(link);
+        let share = |n| copies.iter().filter(|c| **c == n).count() as f64 / 20_000.0;
+        assert!((0.19..0.21).contains(&share(0)), "{}", share(0));
+        assert!((0.07..0.09).contains(&share(2)), "{}", share(2));
+    }
+
+    #[test]
+    fn bursts_have_their_length() {
+        let [every, lasts] = [100, 10].map(Duration::from_millis);
+        let copies = copies(Link {
+            burst: Some(Burst { every, lasts }),
+            ..Link::default()
+        });
+        let lost = copies.iter().filter(|c| **c == 0).count();
+        let bursts = copies.windows(2).filter(|w| w[0] > 0 && w[1] == 0).count();
+        let mean = lost as f64 / bursts as f64;
+        assert!((8.0..13.0).contains(&mean), "{mean} ms");
+        assert!((140..220).contains(&bursts), "{bursts} in 20 s");
     }
 }

@@ -60,7 +60,7 @@ pub struct TestNet {
 }
 
 /// Packets `diagram` shows when no capture is wanted.
-const RECORDS: usize = 400;
+const RECORDS: usize = 80;
 /// Quiet time after which `run_until_idle` is content.
 const QUIET: Duration = Duration::from_secs(4);
 /// Virtual time after which `run_until_idle` gives up.
@@ -78,24 +78,10 @@ pub fn lan_source() -> SourceConfig {
     SourceConfig::new(Tsi::default(), DPORT, GROUP, Ipv4Addr::UNSPECIFIED)
 }
 
-/// A receiver for tests.
+/// A receiver with the defaults.
 #[must_use]
 pub fn lan_receiver() -> ReceiverConfig {
-    let ms = Duration::from_millis;
-    ReceiverConfig {
-        nak_bo_ivl: ms(2),
-        nak_rpt_ivl: ms(20),
-        nak_rdata_ivl: ms(50),
-        nak_ncf_retries: 50,
-        nak_data_retries: 50,
-        spmr_bo_ivl: ms(50),
-        spmr_spm_ivl: ms(250),
-        first_spm_wait: ms(500),
-        rxw_sqns: 1 << 16,
-        rxw_bytes: 32 << 20,
-        max_apdu: 64 << 20,
-        peer_expiry: ms(30_000),
-    }
+    ReceiverConfig::default()
 }
 
 impl TestNet {
@@ -299,6 +285,7 @@ impl TestNet {
     pub fn read(&mut self, rx: Rx, pace: Pace) {
         let node = &mut self.nodes[rx.node.0];
         node.pace.insert(rx.listener, pace);
+        self.busy = self.now;
         let turns: Vec<_> = node.turns_after_change(rx.listener);
         for index in turns {
             self.plan(self.now, rx.node, What::Read(index));
@@ -370,6 +357,12 @@ impl TestNet {
         self.sessions(rx)
             .flat_map(|log| log.apdus.iter().cloned())
             .collect()
+    }
+
+    /// How many APDUs all sessions of `rx` gave.
+    #[must_use]
+    pub fn count(&self, rx: Rx) -> usize {
+        self.sessions(rx).map(|log| log.apdus.len()).sum()
     }
 
     /// Whether the source was closed and its linger is over.

@@ -68,7 +68,8 @@ pub enum Body {
 pub struct Spm {
     /// Own sequence space of SPMs.
     pub spm_sqn: Sqn,
-    /// `None` when the source advertises no window (trail 0, lead 0x8000_0000).
+    /// `None` when the source advertises no window (trail 0, lead 0x8000_0000), or when
+    /// OPT_NBR_UNREACH voids it (RFC 3208 §15.3.2).
     pub window: Option<Window>,
     /// Where NAKs for this TSI go: the last hop's NLA, not the IP source.
     pub path: Nla,
@@ -144,7 +145,8 @@ pub struct Ack {
 
 /// Option extensions in the order of RFC 3208 §9, OPT_LENGTH and OPT_NAK_LIST aside.
 ///
-/// A repeated option keeps its first occurrence (§11.2); unknown ones are skipped by length.
+/// A repeated option keeps its first occurrence (§11.2); unknown ones are skipped by length. Which
+/// option belongs on which packet type is for those who act on it to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// OPT_FRAGMENT.
@@ -298,7 +300,7 @@ pub enum WireError {
     /// ODATA or RDATA without checksum (RFC 3208 §8).
     #[error("data packet without checksum")]
     NoChecksum,
-    /// Option chain: bad length, missing OPT_LENGTH first, no OPT_END, too many.
+    /// Option chain: bad length, missing OPT_LENGTH first, no OPT_END, too many, group 0.
     #[error("malformed option")]
     Option,
     /// AFI neither IPv4 nor IPv6.
@@ -319,6 +321,9 @@ impl<'a> Tpdu<'a> {
     }
 
     /// Append the packet to `out`, checksum included (a zero sum is sent as 0xFFFF).
+    ///
+    /// What the format cannot say is the caller's bug: a TSDU above 65 535 octets, more than 16
+    /// options, an inverted window, a transmission group of size or number 0.
     pub fn emit(&self, out: &mut Vec<u8>) {
         packet::emit(self, out);
     }

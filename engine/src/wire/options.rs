@@ -60,22 +60,21 @@ const CR_LINK: u8 = 0x04;
 const CR_PATH: u8 = 0x02;
 const CR_RECEIVER: u8 = 0x01;
 
-/// Parse OPT_LENGTH and all it covers. OPT_NAK_LIST goes into `body` if that is a NAK or NCF.
-pub(super) fn parse(r: &mut Reader<'_>, body: &mut Body) -> Result<Options, WireError> {
+/// Parse OPT_LENGTH and all it covers into `tpdu`; an OPT_NAK_LIST into its body.
+pub(super) fn parse(r: &mut Reader<'_>, tpdu: &mut Tpdu<'_>) -> Result<(), WireError> {
     r.on_short(WireError::Option);
     let mut chain = parse_length(r)?;
-    let mut options = Options::default();
     for _ in 0..MOST {
         let [kind, len, _, bits] = chain.array()?;
         let mut contents = chain.sub(contents_len(len.into())?)?;
         match kind & !END {
-            NAK_LIST => parse_nak_list(&mut contents, body)?,
-            kind => parse_one(kind, bits, &mut contents, &mut options)?,
+            NAK_LIST => parse_nak_list(&mut contents, &mut tpdu.body)?,
+            kind => parse_one(kind, bits, &mut contents, &mut tpdu.options)?,
         }
         if kind & END != 0 {
             // RFC 3208 §9: E is on the last option and on no other.
             return if chain.is_empty() {
-                Ok(options)
+                Ok(())
             } else {
                 Err(WireError::Option)
             };

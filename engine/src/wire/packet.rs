@@ -64,31 +64,30 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Tpdu<'_>, WireError> {
         _ => {}
     }
 
-    let mut body = parse_body(kind, &mut r)?;
-    let options = match bits & options::OPT_PRESENT {
-        0 => Options::default(),
-        _ => options::parse(&mut r, &mut body)?,
-    };
-    if let Body::Spm(spm) = &mut body {
-        // RFC 3208 §15.3.2: OPT_NBR_UNREACH voids the window, whatever it says.
-        spm.window = spm.window.filter(|_| !options.nbr_unreach);
-        check_window(spm.window)?;
-    }
-    let payload = r.rest();
-    if payload.len() != usize::from(tsdu_len) {
-        return Err(WireError::Length);
-    }
-    let (parity, var_pktlen) = (bits & OPT_PARITY != 0, bits & OPT_VAR_PKTLEN != 0);
-    Ok(Tpdu {
+    // Built in place and filled in: a TPDU is half a kilobyte, and moving it costs more than parsing.
+    let mut tpdu = Tpdu {
         sport,
         dport,
         gsi,
-        parity,
-        var_pktlen,
-        body,
-        options,
-        payload,
-    })
+        parity: bits & OPT_PARITY != 0,
+        var_pktlen: bits & OPT_VAR_PKTLEN != 0,
+        body: parse_body(kind, &mut r)?,
+        options: Options::default(),
+        payload: &[],
+    };
+    if bits & options::OPT_PRESENT != 0 {
+        options::parse(&mut r, &mut tpdu)?;
+    }
+    if let Body::Spm(spm) = &mut tpdu.body {
+        // RFC 3208 §15.3.2: OPT_NBR_UNREACH voids the window, whatever it says.
+        spm.window = spm.window.filter(|_| !tpdu.options.nbr_unreach);
+        check_window(spm.window)?;
+    }
+    tpdu.payload = r.rest();
+    if tpdu.payload.len() != usize::from(tsdu_len) {
+        return Err(WireError::Length);
+    }
+    Ok(tpdu)
 }
 
 fn is_assigned(kind: u8) -> bool {
