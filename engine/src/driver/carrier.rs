@@ -8,15 +8,17 @@
 use super::Carriage;
 use super::batch::{Batch, Exit};
 use super::config::{Defaults, SendOptions, UdpEncap, WantedInterface};
+use super::fault::Loss;
 use super::forward::{self, Forwarder};
 pub(super) use super::iface::Interface;
+use super::log::Level;
 use super::native::{self, Ports, Upstream};
 use super::private::PrivateFd;
 pub(super) use super::sys::BATCH;
 use super::{iface, sys, udp};
 use crate::endpoint::{Arrival, SourceId};
 use crate::num::Tsi;
-use crate::{Destination, Transmit, Via};
+use crate::{Destination, Transmit, Via, log_line};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -128,19 +130,6 @@ struct Source {
     ports: Vec<PortId>,
 }
 
-/// PGM_FAULT_LOSS.
-#[derive(Debug)]
-struct Loss {
-    share: f64,
-    random: fastrand::Rng,
-}
-
-impl Loss {
-    fn strikes(&mut self) -> bool {
-        self.share > 0.0 && self.random.f64() < self.share
-    }
-}
-
 impl Carrier {
     /// Open the carriage's unicast socket.
     ///
@@ -148,9 +137,17 @@ impl Carrier {
     /// `EPERM` native without CAP_NET_RAW, `EADDRINUSE` the port is taken by a program that does not share.
     pub(super) fn open(carriage: Carriage, defaults: &Defaults) -> io::Result<Self> {
         let socket = match carriage {
-            Carriage::Udp(encap) => udp::unicast(Ipv4Addr::UNSPECIFIED, encap.unicast)?,
+            Carriage::Udp(encap) => udp::unicast(Ipv4Addr::UNSPECIFIED, encap.unicast)
+                .inspect_err(|e| log_line!(Level::Error, "UDP port {}: {e}", encap.unicast))?,
             Carriage::Native => native::unicast()?,
         };
+        if defaults.fault_loss > 0.0 {
+            let percent = defaults.fault_loss * 100.0;
+            log_line!(
+                Level::Info,
+                "dropping {percent} % of what arrives on purpose"
+            );
+        }
         let mut carrier = Self {
             carriage,
             wanted: defaults.interface.clone(),
@@ -162,10 +159,7 @@ impl Carrier {
             members: Vec::new(),
             batch: Batch::new(defaults.gso && matches!(carriage, Carriage::Udp(_))),
             forwarder: Forwarder::new()?,
-            loss: Loss {
-                share: defaults.fault_loss,
-                random: fastrand::Rng::with_seed(defaults.fault_seed),
-            },
+            loss: Loss::new(defaults.fault_loss, defaults.fault_seed),
             buffers: vec![0; BATCH * STRIDE],
             stats: CarrierStats::default(),
         };
@@ -364,11 +358,7 @@ impl Carrier {
         let Some(Port { socket, kind }) = self.ports.get(&port) else {
             return Ok(0);
         };
-        let batch = match sys::receive_batch(socket.as_raw_fd(), &mut self.buffers, STRIDE) {
-            Ok(batch) => batch,
-            Err(error) if is_passing(&error) => return Ok(0),
-            Err(error) => return Err(error),
-        };
+        let batch = sys::receive_batch(socket.as_raw_fd(), &mut self.buffers, STRIDE)?;
         let (stats, loss) = (&mut self.stats, &mut self.loss);
         let mut deliver = |stats: &mut CarrierStats, arrival, tpdu: &[u8]| {
             if loss.strikes() {
@@ -611,25 +601,6 @@ fn distinct(ports: impl Iterator<Item = u16>) -> Vec<u16> {
     ports.sort_unstable();
     ports.dedup();
     ports
-}
-
-/// Errors of a receive that say nothing about the next one.
-fn is_passing(error: &io::Error) -> bool {
-    let errno = error.raw_os_error();
-    matches!(
-        errno,
-        // The latter are ICMP errors, reported on whatever call comes next.
-        Some(
-            libc::EAGAIN
-                | libc::EINTR
-                | libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::ENETUNREACH
-                | libc::EPROTO
-                | libc::ENOPROTOOPT
-                | libc::EMSGSIZE
-        )
-    )
 }
 
 #[cfg(test)]

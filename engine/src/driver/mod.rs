@@ -7,6 +7,7 @@ mod batch;
 mod carrier;
 pub mod config;
 pub mod env;
+mod fault;
 mod forward;
 mod iface;
 pub mod log;

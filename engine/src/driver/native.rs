@@ -214,7 +214,7 @@ mod tests {
                     .map(|o| o.iter().fold(0, |v, o| v << 8 | u32::from(*o)))
             };
             // A load beyond the packet ends the program with 0.
-            let mut load = |value: Option<u32>, to: &mut u32| value.map(|v| *to = v).is_some();
+            let load = |value: Option<u32>, to: &mut u32| value.map(|v| *to = v).is_some();
             let code = u32::from(code);
             let ok = match code {
                 c if c == BPF_LDX | BPF_B | BPF_MSH => {

@@ -375,7 +375,7 @@ pub(super) struct Incoming {
 /// Receive up to [`BATCH`] packets without waiting, the n-th into `buffers[n * stride..]`.
 ///
 /// # Errors
-/// As the kernel says, also EAGAIN.
+/// As the kernel says; errors that say nothing about the next call, EAGAIN too, are no packets.
 pub(super) fn receive_batch(
     fd: RawFd,
     buffers: &mut [u8],
@@ -404,20 +404,26 @@ pub(super) fn receive_batch(
     let count = libc::c_uint::try_from(headers.len()).expect("at most BATCH");
     // SAFETY: every header points to its own vector and name; every vector to its own part of `buffers`, all
     // writable; the time-out is null.
-    let received = check(unsafe {
+    let result = check(unsafe {
+        let no_time_out = std::ptr::null_mut();
         libc::recvmmsg(
             fd,
             headers.as_mut_ptr(),
             count,
             libc::MSG_DONTWAIT,
-            std::ptr::null_mut(),
+            no_time_out,
         )
-    })?;
+    });
+    let received = match result {
+        Ok(n) => usize::try_from(n).unwrap_or(0),
+        Err(error) if is_passing(&error) => 0,
+        Err(error) => return Err(error),
+    };
     let family = no_name.sin_family;
     Ok(headers
         .iter()
         .zip(&names)
-        .take(usize::try_from(received).unwrap_or(0))
+        .take(received)
         .map(|(header, name)| Incoming {
             from: match name.sin_family == family && header.msg_hdr.msg_namelen >= SOCKADDR_LEN {
                 true => u32::from_be(name.sin_addr.s_addr).into(),
@@ -429,6 +435,27 @@ pub(super) fn receive_batch(
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         })
         .collect())
+}
+
+/// Errors of a receive that say nothing about the next one: try again, and ICMP errors of earlier packets,
+/// which the kernel reports on whatever call comes next.
+fn is_passing(error: &io::Error) -> bool {
+    use libc::{
+        EAGAIN, ECONNREFUSED, EHOSTUNREACH, EINTR, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, EPROTO,
+    };
+    let passing = [
+        EAGAIN,
+        EINTR,
+        ECONNREFUSED,
+        EHOSTUNREACH,
+        ENETUNREACH,
+        EPROTO,
+        ENOPROTOOPT,
+        EMSGSIZE,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|errno| passing.contains(&errno))
 }
 
 /// One IPv4 address of a network interface.

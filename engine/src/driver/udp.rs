@@ -1,8 +1,7 @@
 //! Sockets of PGM in UDP.
 //!
 //! Every process of a host binds the same two ports: multicast then reaches each of them, and unicast one of them,
-//! which hands it on if need be ([`super::forward`]). SO_REUSEADDR lets different users share a port,
-//! SO_REUSEPORT programs that set only that.
+//! which hands it on if need be ([`super::forward`]).
 
 use super::config::SendOptions;
 use super::iface::Interface;
@@ -61,10 +60,20 @@ pub(super) fn join(socket: &PrivateFd, group: Ipv4Addr, iface: &Interface) -> io
     SockRef::from(socket).join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(iface.index))
 }
 
+/// Bind to an address that others may have, too.
+///
+/// SO_REUSEADDR does it among ourselves, whatever the user. SO_REUSEPORT is for programs that set nothing
+/// else: those that come later need to find it, and those that came earlier need it now. It must not be
+/// set at `bind` without need: then the kernel puts sockets with equal addresses into one group, and Linux
+/// (seen with 6.18) gives multicast that exactly one of them has joined, by its interface, to any of them.
 fn bind(socket: &PrivateFd, addr: SocketAddrV4) -> io::Result<()> {
     let socket = SockRef::from(socket);
+    let first = socket.bind(&addr.into());
     socket.set_reuse_port(true)?;
-    socket.bind(&addr.into())
+    match first {
+        Err(e) if e.raw_os_error() == Some(libc::EADDRINUSE) => socket.bind(&addr.into()),
+        result => result,
+    }
 }
 
 /// Socket for unicast to `addr` (any address if unspecified), and to send unicast from.
