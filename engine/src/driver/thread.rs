@@ -1,10 +1,26 @@
-//! The engine thread.
+//! The engine thread: waits for descriptors, timers and requests, and lets the links work (design D4).
 
-use super::Request;
+use super::carrier::Carrier;
 use super::config::Defaults;
+use super::link::{Context, Key, Link, Retired, Token, find_interfaces};
+use super::sys::{self, Epoll};
+use super::{Carriage, Handle, Reply, Request, log, unix};
+use crate::log_line;
+use crate::num::Gsi;
 use crossbeam_channel::Receiver;
+use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Events taken from epoll at once.
+const EVENTS: usize = 64;
+
+/// No recursion and no big arrays but those of a batch.
+const STACK: usize = 512 << 10;
 
 /// Start the engine thread.
 pub(super) fn spawn(
@@ -12,6 +28,253 @@ pub(super) fn spawn(
     wake: RawFd,
     requests: Receiver<Request>,
 ) -> io::Result<()> {
-    let _ = (defaults, wake, requests);
-    todo!()
+    let epoll = Epoll::new()?;
+    epoll.add(wake, libc::EPOLLIN.cast_unsigned(), Token::Wake.pack())?;
+    let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
+    let reactor = Reactor {
+        cx: Context {
+            epoll,
+            defaults,
+            gsi: Gsi(gsi),
+            rng: fastrand::Rng::with_seed(unix::random()?),
+            inbox: None,
+            retired_sources: Retired::new(),
+            retired_sessions: Retired::new(),
+        },
+        links: BTreeMap::new(),
+        last_serial: 0,
+        wake,
+        requests,
+        drains: Vec::new(),
+        gave_up: false,
+        busy: false,
+    };
+    let builder = thread::Builder::new()
+        .name("pgmshim".into())
+        .stack_size(STACK);
+    unix::with_signals_blocked(|| builder.spawn(move || reactor.run()))?;
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Reactor {
+    cx: Context,
+    links: BTreeMap<u32, (Carriage, Link)>,
+    last_serial: u32,
+    wake: RawFd,
+    requests: Receiver<Request>,
+    /// Who waits for the sources to finish, and for how long.
+    drains: Vec<(Instant, Reply<()>)>,
+    /// A drain ended by its limit: another one would wait for the same.
+    gave_up: bool,
+    /// There is more to do than the last round did.
+    busy: bool,
+}
+
+impl Reactor {
+    fn run(mut self) {
+        unix::sharpen_timers();
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        loop {
+            match self.cx.epoll.wait(&mut events, self.timeout()) {
+                Ok(n) => {
+                    for event in &events[..n] {
+                        self.dispatch(Token::unpack(event.u64), event.events);
+                    }
+                }
+                Err(e) => {
+                    // Somebody closed our descriptors behind our back.
+                    log_line!(log::Level::Error, "engine cannot go on: {e}");
+                    return;
+                }
+            }
+            self.service();
+            self.answer_drains();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if self.busy {
+            return Some(Duration::ZERO);
+        }
+        let links = self
+            .links
+            .values()
+            .filter_map(|(_, link)| link.poll_timeout());
+        let drains = self.drains.iter().map(|(until, _)| *until);
+        let due = links.chain(drains).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    fn dispatch(&mut self, token: Token, events: u32) {
+        match token {
+            Token::Wake => {
+                sys::eventfd_clear(self.wake);
+                self.handle_requests();
+            }
+            Token::Port(serial, port) => {
+                self.with_link(serial, |link, cx| link.receive(port, cx));
+            }
+            Token::Relay(serial, key) => {
+                self.with_link(serial, |link, cx| link.on_ready(key, events, cx));
+            }
+        }
+    }
+
+    fn service(&mut self) {
+        self.busy = false;
+        let mut next = 0;
+        while let Some((&serial, _)) = self.links.range(next..).next() {
+            next = serial + 1;
+            let busy = self.with_link(serial, |link, cx| link.service(cx));
+            self.busy |= busy == Some(true);
+            if self
+                .links
+                .get(&serial)
+                .is_some_and(|(_, link)| link.is_idle())
+            {
+                self.links.remove(&serial);
+            }
+        }
+    }
+
+    /// Let a link do something. If it panics it is closed: its senders see EPIPE, its sessions ECONNRESET.
+    fn with_link<T>(
+        &mut self,
+        serial: u32,
+        f: impl FnOnce(&mut Link, &mut Context) -> T,
+    ) -> Option<T> {
+        let Self { links, cx, .. } = self;
+        let (carriage, link) = links.get_mut(&serial)?;
+        let result = catch_unwind(AssertUnwindSafe(|| f(link, cx)));
+        if result.is_err() {
+            log_line!(
+                log::Level::Error,
+                "internal error, all sockets of {carriage:?} closed"
+            );
+            links.remove(&serial);
+        }
+        result.ok()
+    }
+
+    // Requests.
+
+    fn handle_requests(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            // Dropped unanswered it is EIO for who asked.
+            if catch_unwind(AssertUnwindSafe(|| self.handle_request(request))).is_err() {
+                log_line!(log::Level::Error, "internal error in a request");
+            }
+        }
+    }
+
+    /// Who asked may have stopped waiting: then the answer is for nobody.
+    fn handle_request(&mut self, request: Request) {
+        match request {
+            Request::Connect(target, options, reply) => {
+                let serial = self.link(target.carriage);
+                let result = self.on_link(serial, |link, cx| link.connect(target, &options, cx));
+                let _ = reply.send(result);
+            }
+            Request::Listen(target, options, reply) => {
+                let serial = self.link(target.carriage);
+                let result = self.on_link(serial, |link, cx| link.listen(target, *options, cx));
+                let _ = reply.send(result);
+            }
+            Request::Check(carriage, group, wanted, reply) => {
+                let _ = reply.send(self.check(carriage, group, &wanted));
+            }
+            Request::SenderStats(handle, reply) => {
+                let _ = reply.send(Ok(self
+                    .stats_of(handle, |link, key| match key {
+                        Key::Sender(id) => link.source_stats(id),
+                        _ => None,
+                    })
+                    .or_else(|| self.cx.retired_sources.find(handle))));
+            }
+            Request::SessionStats(handle, reply) => {
+                let _ = reply.send(Ok(self
+                    .stats_of(handle, |link, key| match key {
+                        Key::Session(id) => link.session_stats(id),
+                        _ => None,
+                    })
+                    .or_else(|| self.cx.retired_sessions.find(handle))));
+            }
+            Request::Unsent(handle, reply) => {
+                let unsent = self.stats_of(handle, |link, key| match key {
+                    Key::Sender(id) => Some(link.unsent(id)),
+                    _ => None,
+                });
+                let _ = reply.send(Ok(unsent.unwrap_or(0)));
+            }
+            Request::Drain(until, reply) => {
+                for (_, link) in self.links.values_mut() {
+                    link.last_call();
+                }
+                self.drains.push((until, reply));
+            }
+        }
+    }
+
+    /// The link of a carriage, opened if need be.
+    fn link(&mut self, carriage: Carriage) -> io::Result<u32> {
+        if let Some((serial, _)) = self.links.iter().find(|(_, (c, _))| *c == carriage) {
+            return Ok(*serial);
+        }
+        let serial = self.last_serial + 1;
+        if serial > Link::MAX_SERIAL {
+            return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+        }
+        self.last_serial = serial;
+        let link = Link::open(serial, carriage, &mut self.cx)?;
+        self.links.insert(serial, (carriage, link));
+        Ok(serial)
+    }
+
+    fn on_link<T>(
+        &mut self,
+        serial: io::Result<u32>,
+        f: impl FnOnce(&mut Link, &mut Context) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let gone = || Err(io::Error::from_raw_os_error(libc::EIO));
+        self.with_link(serial?, f).unwrap_or_else(gone)
+    }
+
+    fn check(&self, carriage: Carriage, group: Ipv4Addr, wanted: &[Ipv4Addr]) -> io::Result<()> {
+        let found = match self.links.values().find(|(c, _)| *c == carriage) {
+            Some((_, link)) => link.interfaces(group, wanted),
+            None => {
+                let carrier = Carrier::open(carriage, &self.cx.defaults)?;
+                find_interfaces(&carrier, group, wanted)
+            }
+        };
+        found.map(drop)
+    }
+
+    fn stats_of<T>(&self, handle: Handle, f: impl FnOnce(&Link, Key) -> Option<T>) -> Option<T> {
+        let Token::Relay(serial, key) = Token::unpack(handle.0) else {
+            return None;
+        };
+        let (_, link) = self.links.get(&serial)?;
+        f(link, key)
+    }
+
+    /// Answer the drains that are over.
+    fn answer_drains(&mut self) {
+        if self.drains.is_empty() {
+            return;
+        }
+        let (now, gave_up) = (Instant::now(), self.gave_up);
+        let done = !self.links.values().any(|(_, link)| link.has_sources());
+        let mut limit_passed = false;
+        self.drains.retain(|(until, reply)| {
+            let over = done || gave_up || *until <= now;
+            if over {
+                limit_passed |= !done;
+                let _ = reply.send(Ok(()));
+            }
+            !over
+        });
+        self.gave_up |= limit_passed;
+    }
 }

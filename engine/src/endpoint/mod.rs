@@ -158,6 +158,11 @@ impl Endpoint {
         self.sources.close(now, id, &mut self.cx);
     }
 
+    /// Forget a source at once: no FIN, no linger, no event.
+    pub fn remove_source(&mut self, id: SourceId) {
+        self.sources.remove(id, &mut self.cx);
+    }
+
     /// Whether this TSI is one of ours.
     #[must_use]
     pub fn owns(&self, tsi: Tsi) -> bool {

@@ -78,6 +78,13 @@ impl Sources {
         }
     }
 
+    pub(super) fn remove(&mut self, id: SourceId, cx: &mut Context) {
+        if let Some(mut entry) = self.entries.remove(&id) {
+            cx.schedule.disarm(Key::Source(id), &mut entry.slot);
+            self.owned.remove(&entry.source.config().tsi);
+        }
+    }
+
     pub(super) fn get(&self, id: SourceId) -> Option<&Source> {
         self.entries.get(&id).map(|entry| &entry.source)
     }

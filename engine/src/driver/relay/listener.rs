@@ -1,0 +1,136 @@
+//! Listener: sessions become application ends that `accept` receives (design D3).
+
+use super::{End, Next, Pause, is_hang_up};
+use crate::driver::carrier::Interface;
+use crate::driver::private::PrivateFd;
+use crate::driver::sys::Epoll;
+use crate::driver::unix;
+use crate::driver::{Mode, SessionHello, log};
+use crate::endpoint::SessionId;
+use crate::log_line;
+use crate::num::Tsi;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+
+const OUTPUT: u32 = libc::EPOLLOUT.cast_unsigned();
+
+/// A session the endpoint told of that has no pair yet.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::driver) struct Newborn {
+    pub(in crate::driver) session: SessionId,
+    pub(in crate::driver) tsi: Tsi,
+    pub(in crate::driver) from: Ipv4Addr,
+}
+
+/// The engine end of a listener.
+#[derive(Debug)]
+pub(in crate::driver) struct Listener {
+    pub(in crate::driver) mode: Mode,
+    /// Group and session port.
+    pub(in crate::driver) group: SocketAddrV4,
+    /// Where the group is joined.
+    pub(in crate::driver) ifaces: Vec<Interface>,
+    /// Sessions with a pair. The group stays joined until they are gone, too.
+    pub(in crate::driver) sessions: usize,
+    /// Sessions for which a pair could not be had.
+    pub(in crate::driver) newborns: VecDeque<Newborn>,
+    /// `None` when the application end is closed.
+    end: Option<End>,
+    /// Application ends that did not fit into the pair, with their announcements.
+    hellos: VecDeque<(SessionHello, OwnedFd)>,
+    pause: Pause,
+}
+
+impl Listener {
+    pub(in crate::driver) fn new(
+        epoll: &Epoll,
+        mode: Mode,
+        group: SocketAddrV4,
+        ifaces: Vec<Interface>,
+        engine_end: PrivateFd,
+        token: u64,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            mode,
+            group,
+            ifaces,
+            sessions: 0,
+            newborns: VecDeque::new(),
+            end: Some(End::new(epoll, engine_end, token, 0)?),
+            hellos: VecDeque::new(),
+            pause: Pause::new(),
+        })
+    }
+
+    /// Whether the program still listens.
+    pub(in crate::driver) fn is_open(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Its descriptor has something. True: the application end is closed now.
+    pub(in crate::driver) fn on_ready(&mut self, events: u32) -> bool {
+        if !is_hang_up(events) {
+            return false;
+        }
+        if let Some(end) = self.end.take() {
+            // Both directions shut down look the same; then the program must see EOF, not ECONNRESET.
+            unix::discard_queued(end.raw());
+        }
+        true
+    }
+
+    /// No session is announced any more.
+    pub(in crate::driver) fn close(&mut self) {
+        self.end = None;
+        self.hellos.clear();
+    }
+
+    /// Queue the application end of a session for `accept`.
+    pub(in crate::driver) fn announce(&mut self, hello: SessionHello, app_end: OwnedFd) {
+        self.hellos.push_back((hello, app_end));
+    }
+
+    /// A pair could not be had: when to try again.
+    pub(in crate::driver) fn rest(&mut self, now: Instant) -> Next {
+        self.pause.take(now)
+    }
+
+    pub(in crate::driver) fn turn(&mut self, now: Instant, epoll: &Epoll) -> Next {
+        let Some(end) = &mut self.end else {
+            return Next::Wait;
+        };
+        while let Some((hello, app_end)) = self.hellos.front() {
+            match unix::send_with_fd(end.raw(), &hello.to_bytes(), app_end.as_raw_fd()) {
+                // Our copy is closed here: the session ends when the program's last one is.
+                Ok(_) => drop(self.hellos.pop_front()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    end.watch(epoll, OUTPUT);
+                    return Next::Wait;
+                }
+                // Too many descriptors in flight, or memory is short.
+                Err(e) if is_scarce(&e) => return self.pause.take(now),
+                Err(e) => {
+                    let group = self.group;
+                    log_line!(
+                        log::Level::Error,
+                        "listener {group}: cannot announce a session: {e}"
+                    );
+                    self.hellos.clear();
+                }
+            }
+        }
+        end.watch(epoll, 0);
+        self.pause.reset();
+        Next::Wait
+    }
+}
+
+fn is_scarce(e: &io::Error) -> bool {
+    matches!(
+        e.raw_os_error(),
+        Some(libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS)
+    )
+}

@@ -1,0 +1,265 @@
+//! Sender: what the program sends becomes APDUs of a source.
+//!
+//! Reads no further than the source takes, so that a full source fills the pair and the pair blocks the
+//! program. At end-of-file the source is closed and lingers without the program.
+
+use super::{End, Next, is_hang_up};
+use crate::driver::private::PrivateFd;
+use crate::driver::sys::Epoll;
+use crate::driver::unix::{self, BATCH, Inbox, Received, SLOT};
+use crate::driver::{BigMessage, Mode, log};
+use crate::endpoint::{Endpoint, SourceId};
+use crate::log_line;
+use crate::source::MAX_APDU;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io;
+use std::time::Instant;
+
+const INPUT: u32 = libc::EPOLLIN.cast_unsigned();
+
+/// Batches read in one turn.
+const BATCHES: usize = 4;
+
+/// Longest APDU made of a stream: what one receive takes.
+const STREAM_APDU: usize = 64 << 10;
+
+/// Short messages share allocations of this size.
+const CHUNK: usize = 64 << 10;
+
+/// The engine end of a sender.
+#[derive(Debug)]
+pub(in crate::driver) struct Sender {
+    id: SourceId,
+    mode: Mode,
+    /// `None` when the application end is closed and all was read.
+    end: Option<End>,
+    /// Read, and not yet taken by the source.
+    held: VecDeque<Bytes>,
+    chunk: BytesMut,
+    /// The application end is closed: nothing new comes, but there may be something queued.
+    hung_up: bool,
+    /// What is queued is the last that counts.
+    last_call: bool,
+    /// All is read.
+    eof: bool,
+    /// The source was closed.
+    closed: bool,
+    /// The source is gone.
+    finished: bool,
+}
+
+impl Sender {
+    pub(in crate::driver) fn new(
+        epoll: &Epoll,
+        id: SourceId,
+        mode: Mode,
+        engine_end: PrivateFd,
+        token: u64,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            id,
+            mode,
+            end: Some(End::new(epoll, engine_end, token, INPUT)?),
+            held: VecDeque::new(),
+            chunk: BytesMut::new(),
+            hung_up: false,
+            last_call: false,
+            eof: false,
+            closed: false,
+            finished: false,
+        })
+    }
+
+    /// The source's linger is over.
+    pub(in crate::driver) fn on_finished(&mut self) {
+        self.finished = true;
+    }
+
+    /// Whether the source is gone.
+    pub(in crate::driver) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Treat it as closed after what is queued now.
+    pub(in crate::driver) fn last_call(&mut self) {
+        self.last_call = true;
+    }
+
+    /// Octets on their way to the source.
+    pub(in crate::driver) fn unsent(&self) -> usize {
+        let queued = self
+            .end
+            .as_ref()
+            .map_or(0, |end| unix::queued_in(end.raw()));
+        queued + self.held.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Its descriptor has something.
+    pub(in crate::driver) fn on_ready(&mut self, events: u32, epoll: &Epoll) {
+        if is_hang_up(events) {
+            self.hung_up = true;
+            if let Some(end) = &mut self.end {
+                end.unwatch(epoll);
+            }
+        }
+    }
+
+    pub(in crate::driver) fn turn(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        inbox: &mut Inbox,
+        epoll: &Epoll,
+    ) -> Next {
+        for _ in 0..BATCHES {
+            if !self.pass_on(now, endpoint) {
+                self.watch(epoll, 0);
+                return Next::Room;
+            }
+            if self.eof {
+                return self.finish(now, endpoint, epoll);
+            }
+            match self.read(inbox) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.hung_up && !self.last_call {
+                        self.watch(epoll, INPUT);
+                        return Next::Wait;
+                    }
+                    self.eof = true;
+                }
+                // Told once, because the program left something unread; what it sent is still there.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(e) => {
+                    log_line!(log::Level::Error, "source {}: cannot read: {e}", self.id.0);
+                    self.eof = true;
+                }
+            }
+        }
+        Next::Again
+    }
+
+    /// Give what is held to the source. False: it is full.
+    fn pass_on(&mut self, now: Instant, endpoint: &mut Endpoint) -> bool {
+        if self.closed {
+            return true;
+        }
+        while endpoint.is_writable(self.id) {
+            let Some(apdu) = self.held.pop_front() else {
+                return true;
+            };
+            if let Err(e) = endpoint.send(now, self.id, apdu) {
+                log_line!(
+                    log::Level::Error,
+                    "source {}: message dropped: {e}",
+                    self.id.0
+                );
+            }
+        }
+        false
+    }
+
+    /// All is read and passed on.
+    fn finish(&mut self, now: Instant, endpoint: &mut Endpoint, epoll: &Epoll) -> Next {
+        if !self.closed {
+            self.closed = true;
+            endpoint.close_source(now, self.id);
+        }
+        if self.hung_up {
+            self.end = None;
+        }
+        self.watch(epoll, 0);
+        if self.finished && self.end.is_none() {
+            Next::Over
+        } else {
+            Next::Wait
+        }
+    }
+
+    fn watch(&mut self, epoll: &Epoll, interest: u32) {
+        if let Some(end) = &mut self.end {
+            end.watch(epoll, interest);
+        }
+    }
+
+    /// Read one batch into `held`.
+    fn read(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+        let Some(fd) = self.end.as_ref().map(End::raw) else {
+            self.eof = true;
+            return Ok(());
+        };
+        let longest = if self.mode == Mode::Stream {
+            STREAM_APDU
+        } else {
+            SLOT
+        };
+        for (i, mut message) in inbox.receive(fd, BATCH, longest)?.into_iter().enumerate() {
+            if message.len == 0 && message.fd.is_none() {
+                // Some program without us may have sent an empty message on an inherited descriptor.
+                if unix::is_write_closed(fd) {
+                    self.eof = true;
+                    break;
+                }
+                continue;
+            }
+            let passed = message.fd.take();
+            let octets = inbox.octets(i, message.len);
+            if self.mode == Mode::Message {
+                if message.truncated {
+                    self.refuse(&message);
+                    break;
+                }
+                if let (Some(file), Some(big)) = (passed, BigMessage::from_bytes(octets)) {
+                    self.take_file(file, big.len);
+                    continue;
+                }
+            }
+            let apdu = self.copy(octets);
+            self.held.push_back(apdu);
+        }
+        Ok(())
+    }
+
+    /// A message that came as a file.
+    fn take_file(&mut self, file: std::os::fd::OwnedFd, len: u64) {
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| (1..=MAX_APDU).contains(len));
+        let octets = len
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+            .and_then(|len| unix::read_file(file, len));
+        match octets {
+            Ok(octets) => self.held.push_back(octets),
+            Err(e) => {
+                log_line!(
+                    log::Level::Error,
+                    "source {}: long message refused: {e}",
+                    self.id.0
+                );
+                self.eof = true;
+            }
+        }
+    }
+
+    /// The kernel cut a message, which its limits rule out: end the source rather than send half of it.
+    fn refuse(&mut self, message: &Received) {
+        let (id, len) = (self.id.0, message.len);
+        log_line!(
+            log::Level::Error,
+            "source {id}: message longer than {len} octets, sender closed"
+        );
+        self.eof = true;
+    }
+
+    fn copy(&mut self, octets: &[u8]) -> Bytes {
+        if octets.len() > CHUNK / 8 {
+            return Bytes::copy_from_slice(octets);
+        }
+        if self.chunk.capacity() < octets.len() {
+            self.chunk = BytesMut::with_capacity(CHUNK);
+        }
+        self.chunk.extend_from_slice(octets);
+        self.chunk.split().freeze()
+    }
+}
