@@ -34,7 +34,7 @@ const TRANSMIT_MAX: usize = 256;
 /// Turns of all relays that want one before anything is received again.
 const ROUNDS: usize = 4;
 /// How long to wait when a socket refuses packets for now.
-const BLOCKED: Duration = Duration::from_millis(1);
+const RETRY: Duration = Duration::from_millis(1);
 /// TSIs tried when the host has one already.
 const TSI_TRIES: usize = 16;
 /// Counters kept of sources and sessions that are gone.
@@ -437,15 +437,14 @@ impl Link {
 
     /// When `service` is due although nothing is ready.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let retry = self.carrier.needs_flush().then(|| Instant::now() + RETRY);
         if self.carrier.is_blocked() {
             // Most of what is due would be packets, which cannot go.
-            return Some(Instant::now() + BLOCKED);
+            return retry;
         }
         let timer = self.timers.first().map(|(at, _)| *at);
-        [self.endpoint.poll_timeout(), timer]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [self.endpoint.poll_timeout(), timer, retry];
+        due.into_iter().flatten().min()
     }
 
     fn transmit(&mut self) {

@@ -126,7 +126,7 @@ impl Engine {
     /// # Errors
     /// Of thread, epoll or eventfd creation.
     pub fn start_with(defaults: Defaults) -> io::Result<Self> {
-        let wake = PrivateFd::from(sys::eventfd()?);
+        let wake = sys::eventfd()?;
         let (requests, incoming) = crossbeam_channel::unbounded();
         thread::spawn(defaults, wake.as_raw_fd(), incoming)?;
         let generation = private::generation();

@@ -3,6 +3,7 @@
 //! Everything here works on borrowed descriptors and plain memory; policy lives in the callers. The
 //! libc functions called may be this library's own hooks, which pass the engine thread through.
 
+use super::private::PrivateFd;
 use arrayvec::ArrayVec;
 use std::ffi::CStr;
 use std::io;
@@ -50,9 +51,9 @@ pub(super) fn high(fd: OwnedFd) -> OwnedFd {
 }
 
 /// An event counter to wake the engine thread with: CLOEXEC, non-blocking, numbered high.
-pub(super) fn eventfd() -> io::Result<OwnedFd> {
+pub(super) fn eventfd() -> io::Result<PrivateFd> {
     // SAFETY: no memory is involved.
-    own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(high)
+    own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(PrivateFd::from)
 }
 
 /// Add one to an eventfd. It can only fail when the counter is full, and then it is readable anyway.
@@ -69,21 +70,15 @@ pub(super) fn eventfd_clear(fd: RawFd) {
     unsafe { libc::read(fd, (&raw mut count).cast(), size_of::<u64>()) };
 }
 
-/// An anonymous file: CLOEXEC, numbered high.
-pub(super) fn memfd(name: &CStr) -> io::Result<OwnedFd> {
-    // SAFETY: `name` is a NUL-terminated string.
-    own(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }).map(high)
-}
-
 /// An epoll set.
 #[derive(Debug)]
-pub(super) struct Epoll(OwnedFd);
+pub(super) struct Epoll(PrivateFd);
 
 impl Epoll {
     /// An empty set.
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: no memory is involved.
-        own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Self(high(fd)))
+        own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Self(PrivateFd::from(fd)))
     }
 
     fn control(

@@ -255,7 +255,7 @@ fn received_fds(header: &libc::msghdr) -> ArrayVec<OwnedFd, 4> {
         let mut cmsg = libc::CMSG_FIRSTHDR(header);
         while let Some(head) = cmsg.as_ref() {
             if head.cmsg_level == libc::SOL_SOCKET && head.cmsg_type == libc::SCM_RIGHTS {
-                let len = head.cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let len = head.cmsg_len - libc::CMSG_LEN(0) as usize;
                 for i in 0..len / size_of::<RawFd>() {
                     let fd = libc::CMSG_DATA(cmsg)
                         .cast::<RawFd>()

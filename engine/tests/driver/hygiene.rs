@@ -1,0 +1,142 @@
+//! What the program must not notice: descriptors, threads, forks.
+
+use crate::app::{Net, eventually};
+use pgm_engine::driver::{Handle, Mode, for_each_private_fd, forget_in_child, is_private_fd};
+use std::os::fd::{AsRawFd, RawFd};
+
+/// Descriptors of this process that refer to anything but a regular file, pipe or terminal.
+fn open_fds() -> Vec<RawFd> {
+    let dir = std::fs::read_dir("/proc/self/fd").expect("/proc");
+    dir.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn is_cloexec(fd: RawFd) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) & libc::FD_CLOEXEC != 0 }
+}
+
+#[test]
+fn descriptors_are_high_private_and_close_on_exec() {
+    let before = open_fds();
+    let net = Net::new();
+    let engine = net.engine();
+    let listener = net.listener(&engine, Mode::Message);
+    let sender = net.sender(&engine, Mode::Message);
+    sender.send(b"one");
+    let session = listener.accept();
+    let program = [&listener.app, &sender.app, &session.app].map(|fd| fd.as_raw_fd());
+    for fd in open_fds() {
+        // The listing's own descriptor is gone by now; other tests of this process have theirs.
+        if before.contains(&fd) || program.contains(&fd) || !is_private_fd(fd) {
+            continue;
+        }
+        assert!(fd > 100, "descriptor {fd} is in the program's way");
+    }
+    let mut private = 0;
+    for_each_private_fd(|fd| {
+        private += 1;
+        assert!(is_cloexec(fd), "descriptor {fd}");
+        assert!(!program.contains(&fd));
+    });
+    // epoll, eventfd, two UDP sockets, the source's, three engine ends.
+    assert!(private >= 8, "{private}");
+}
+
+#[test]
+fn sockets_leave_nothing_behind() {
+    let net = Net::new();
+    let engine = net.engine();
+    let count = || {
+        let mut n = 0;
+        for_each_private_fd(|_| n += 1);
+        n
+    };
+    let idle = count();
+    for _ in 0..3 {
+        let listener = net.listener(&engine, Mode::Message);
+        let sender = net.sender(&engine, Mode::Message);
+        sender.send(b"one");
+        let session = listener.accept();
+        assert!(count() > idle);
+        drop((sender, session, listener));
+        eventually("everything is closed, ports included", || count() <= idle);
+    }
+}
+
+#[test]
+fn twenty_engines_start() {
+    let net = Net::new();
+    let engines: Vec<_> = (0..20).map(|_| net.engine()).collect();
+    let listener = net.listener(&engines[0], Mode::Message);
+    let sender = net.sender(&engines[19], Mode::Message);
+    sender.send(b"one");
+    assert_eq!(listener.accept().recv().expect("a message"), b"one");
+}
+
+#[test]
+fn the_thread_has_a_name_and_no_signals() {
+    let engine = Net::new().engine();
+    // An answer: the thread has come to its loop.
+    assert!(engine.sender_stats(Handle(1)).is_none());
+    let mut found = 0;
+    for task in std::fs::read_dir("/proc/self/task").expect("/proc") {
+        let path = task.expect("a thread").path();
+        let read = |name| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+        if read("comm").trim() != "pgmshim" {
+            continue;
+        }
+        found += 1;
+        let status = read("status");
+        let blocked = status
+            .lines()
+            .find_map(|l| l.strip_prefix("SigBlk:"))
+            .expect("a mask");
+        let blocked = u64::from_str_radix(blocked.trim(), 16).expect("hexadecimal");
+        for signal in [
+            libc::SIGHUP,
+            libc::SIGINT,
+            libc::SIGTERM,
+            libc::SIGCHLD,
+            libc::SIGUSR1,
+        ] {
+            assert_ne!(blocked & 1 << (signal - 1), 0, "signal {signal}");
+        }
+    }
+    assert!(found > 0);
+}
+
+#[test]
+fn the_child_of_a_fork_forgets_the_engine() {
+    let net = Net::new();
+    let engine = net.engine();
+    let listener = net.listener(&engine, Mode::Message);
+    let sender = net.sender(&engine, Mode::Message);
+    let mut fds = Vec::new();
+    for_each_private_fd(|fd| fds.push(fd));
+    assert!(!fds.is_empty());
+    // SAFETY: the child calls nothing but async-signal-safe functions.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        forget_in_child();
+        let mut wrong = engine.is_here();
+        for fd in &fds {
+            // SAFETY: no memory is involved.
+            wrong |= is_private_fd(*fd) || unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1;
+        }
+        // The program's own ends are still there.
+        // SAFETY: no memory is involved.
+        wrong |= unsafe { libc::fcntl(sender.app.as_raw_fd(), libc::F_GETFD) } == -1;
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(wrong)) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is writable; the child is ours.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child found something left");
+    // The parent goes on.
+    assert!(engine.is_here());
+    sender.send(b"one");
+    assert_eq!(listener.accept().recv().expect("a message"), b"one");
+}
