@@ -359,25 +359,42 @@ fn what_nobody_owns_is_counted_and_never_goes_in_circles() {
     assert_eq!((a.stats().forwarded, a.stats().forward_dropped), (0, 2));
 }
 
+/// A socket as OpenPGM binds it: any address, SO_REUSEPORT and nothing else.
+fn foreign(port: u16) -> Socket {
+    let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("socket");
+    socket.set_reuse_port(true).expect("option");
+    socket
+        .bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())
+        .expect("the port is shared");
+    socket
+}
+
 #[test]
-fn a_foreign_program_on_the_port_cannot_take_the_naks() {
-    let encap = encap();
-    let mut sender = udp(encap);
-    open_source(&mut sender, 1, GROUP, tsi(1));
-    // As OpenPGM does it: any address, SO_REUSEPORT; and it comes last.
-    let foreign = Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("socket");
-    foreign.set_reuse_address(true).expect("option");
-    foreign.set_reuse_port(true).expect("option");
-    let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, encap.unicast);
-    foreign.bind(&any.into()).expect("the port is shared");
-    let mut receiver = udp(encap);
-    let naks: Vec<_> = (0..50).map(|n| tpdu(NAK, tsi(1), DPORT, n)).collect();
-    for nak in &naks {
-        let client = UdpSocket::bind((LO, 0)).expect("bind");
-        client.send_to(nak, (LO, encap.unicast)).expect("send");
+fn other_implementations_share_the_ports_and_cannot_take_the_naks() {
+    for foreign_first in [true, false] {
+        let encap = encap();
+        let both = || [encap.unicast, encap.multicast].map(foreign);
+        let before = foreign_first.then(both);
+        let [mut sender, mut receiver] = [udp(encap), udp(encap)];
+        open_source(&mut sender, 1, GROUP, tsi(1));
+        join(&mut receiver, GROUP);
+        let _foreign = before.unwrap_or_else(both);
+        for n in 0..50 {
+            let nak = tpdu(NAK, tsi(1), DPORT, n);
+            let client = UdpSocket::bind((LO, 0)).expect("bind");
+            client.send_to(&nak, (LO, encap.unicast)).expect("send");
+        }
+        assert_eq!(arrivals(&mut sender).len(), 50);
+        assert_eq!(arrivals(&mut receiver), []);
+        let data = tpdu(ODATA, tsi(1), DPORT, 0);
+        send(
+            &mut sender,
+            &from_source(1, GROUP),
+            std::slice::from_ref(&data),
+        );
+        assert_eq!(arrivals(&mut receiver), [(on_group(GROUP), data)]);
+        sender.close_source(SourceId(1));
     }
-    assert_eq!(arrivals(&mut sender).len(), 50);
-    assert_eq!(arrivals(&mut receiver), []);
 }
 
 #[test]
