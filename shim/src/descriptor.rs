@@ -127,7 +127,7 @@ pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c
     const MARK_ONLY: c_int = 4;
     // SAFETY: the caller's.
     let mut native = |first, last| unsafe { next::close_range(first, last, flags) };
-    if !engine::is_used() || flags & MARK_ONLY != 0 || first > last {
+    if flags & MARK_ONLY != 0 || first > last {
         return native(first, last);
     }
     fdtable::remove_range(first as usize, last as usize);
@@ -139,10 +139,6 @@ pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c
 /// # Safety
 /// As the C function.
 pub(crate) unsafe fn closefrom(first: c_int) {
-    if !engine::is_used() {
-        // SAFETY: the caller's.
-        return unsafe { next::closefrom(first) };
-    }
     let saved = errno::get();
     let first = first.max(0).cast_unsigned();
     // SAFETY: the caller's.
@@ -161,7 +157,7 @@ pub(crate) unsafe fn closefrom(first: c_int) {
 /// # Safety
 /// As the C function.
 pub(crate) unsafe fn fclose(file: *mut libc::FILE) -> c_int {
-    if engine::is_used() && !file.is_null() {
+    if !file.is_null() {
         let saved = errno::get();
         // SAFETY: a stream, the caller's promise. -1 for one without a descriptor.
         let fd = unsafe { libc::fileno(file) };

@@ -29,11 +29,18 @@ fn deref(entry: *mut Socket) -> Option<&'static Socket> {
     unsafe { entry.as_ref() }
 }
 
-/// The socket behind a descriptor, if it is ours. The first thing every hook asks.
+/// Whether a descriptor is not ours: the first thing every hook asks.
+#[inline]
+pub(crate) fn is_foreign(fd: c_int) -> bool {
+    TABLE
+        .get(index(fd))
+        .is_none_or(|entry| entry.load(Ordering::Relaxed).is_null())
+}
+
+/// The socket behind a descriptor, if it is ours.
 #[inline]
 pub(crate) fn get(fd: c_int) -> Option<&'static Socket> {
-    let entry = TABLE.get(index(fd))?.load(Ordering::Acquire);
-    if entry.is_null() { None } else { deref(entry) }
+    deref(TABLE.get(index(fd))?.load(Ordering::Acquire))
 }
 
 /// Enter `fd` as another name of `socket`; what was there before is gone.

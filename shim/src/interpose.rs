@@ -119,10 +119,14 @@ pub(crate) fn resolve(name: &CStr, slot: &AtomicPtr<c_void>, own: *const c_void)
 
 /// Define every hook. An entry is
 /// `fn name(args) -> ret, or FALLBACK, SCOPE => BODY;` where FALLBACK serves before the next definition is
-/// known and SCOPE is `pgm(fd) |socket|` (only for descriptors of ours, all others go on to the next
-/// definition after one load) or `any` (the body decides).
+/// known and SCOPE says when BODY is asked instead of the next definition:
 ///
-/// Gives the exported functions, `next::name` for the next definitions, and `resolve_all`.
+/// - `pgm(fd) |socket|`: only for a descriptor of ours, which one load from a table tells;
+/// - `used`: once the program has had a PGM socket;
+/// - `any`: always.
+///
+/// Gives the exported functions, `next::name` for the next definitions, and `resolve_all`. The bodies are
+/// functions of their own, so that the way through is a load, a test and a jump, without a stack frame.
 macro_rules! hooks {
     ($(
         fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty,
@@ -147,10 +151,15 @@ macro_rules! hooks {
                 #[inline]
                 #[allow(dead_code, non_snake_case, reason = "aliases; symbols of libc")]
                 pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
+                    #[cold]
+                    unsafe fn unresolved($($arg: $ty),*) -> $ret {
+                        // SAFETY: the caller's duty, as for the function itself.
+                        unsafe { $raw }
+                    }
                     let found = super::slots::$name.load(Ordering::Relaxed);
                     if found.is_null() {
-                        // SAFETY: the caller's duty, as for the function itself.
-                        return unsafe { $raw };
+                        // SAFETY: the caller's duty.
+                        return unsafe { unresolved($($arg),*) };
                     }
                     // SAFETY: found under this name, so it has this signature; the rest is the caller's duty.
                     unsafe {
@@ -168,9 +177,20 @@ macro_rules! hooks {
             /// # Safety
             /// As the C function of this name.
             #[cfg_attr(not(test), unsafe(no_mangle))]
-            #[allow(unused_unsafe, non_snake_case, reason = "some bodies are safe; symbols of libc")]
+            #[allow(non_snake_case, reason = "symbols of libc")]
             pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret {
-                hooks!(@$scope $(($fd) |$socket|)? $name($($arg),*) $body)
+                #[inline(never)]
+                #[allow(unused_unsafe, reason = "some bodies are safe")]
+                unsafe extern "C-unwind" fn ours($($arg: $ty),*) -> $ret {
+                    hooks!(@$scope $(($fd) |$socket|)? $name($($arg),*) $body)
+                }
+                if hooks!(@foreign $scope $($fd)?) {
+                    // SAFETY: the C caller's duty is handed on.
+                    unsafe { next::$name($($arg),*) }
+                } else {
+                    // SAFETY: as above.
+                    unsafe { ours($($arg),*) }
+                }
             }
         )*
 
@@ -187,6 +207,9 @@ macro_rules! hooks {
             )*
         }
     };
+    (@foreign pgm $fd:ident) => { fdtable::is_foreign($fd) };
+    (@foreign used) => { !engine::is_used() };
+    (@foreign any) => { false };
     (@pgm ($fd:ident) |$socket:ident| $name:ident($($arg:ident),*) $body:expr) => {
         match fdtable::get($fd) {
             Some($socket) if !interpose::is_inside() => {
@@ -198,6 +221,10 @@ macro_rules! hooks {
                 unsafe { next::$name($($arg),*) }
             }
         }
+    };
+    (@used $name:ident($($arg:ident),*) $body:expr) => {
+        // SAFETY: the C caller's duty is handed on.
+        unsafe { $body }
     };
     (@any $name:ident($($arg:ident),*) $body:expr) => {
         // SAFETY: the C caller's duty is handed on.

@@ -83,25 +83,25 @@ type Args = *const *const c_char;
 hooks! {
     fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_accept, fd, addr, len),
-        any => accepted(fd, addr, len, 0, || next::accept(fd, addr, len));
+        used => accepted(fd, addr, len, 0, || next::accept(fd, addr, len));
     fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int,
         or raw!(SYS_accept4, fd, addr, len, flags),
-        any => accepted(fd, addr, len, flags, || next::accept4(fd, addr, len, flags));
+        used => accepted(fd, addr, len, flags, || next::accept4(fd, addr, len, flags));
     fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
         or raw!(SYS_bind, fd, addr, len),
         pgm(fd) |s| => socket::bind(s, addr, len);
     fn close(fd: c_int) -> c_int,
         or raw!(SYS_close, fd),
-        any => descriptor::close(fd);
+        used => descriptor::close(fd);
     fn __close(fd: c_int) -> c_int,
         or raw!(SYS_close, fd),
-        any => descriptor::close(fd);
+        used => descriptor::close(fd);
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_close_range, first, last, flags),
-        any => descriptor::close_range(first, last, flags);
+        used => descriptor::close_range(first, last, flags);
     fn closefrom(first: c_int) -> (),
         or { let _: c_int = raw!(SYS_close_range, first, c_uint::MAX, 0); },
-        any => descriptor::closefrom(first);
+        used => descriptor::closefrom(first);
     fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
         or raw!(SYS_connect, fd, addr, len),
         pgm(fd) |s| => socket::connect(s, addr, len);
@@ -110,43 +110,43 @@ hooks! {
         pgm(fd) |s| => socket::connect(s, addr, len);
     fn dup(old: c_int) -> c_int,
         or raw!(SYS_dup, old),
-        any => descriptor::dup(old);
+        used => descriptor::dup(old);
     fn dup2(old: c_int, new: c_int) -> c_int,
         or raw!(SYS_dup2, old, new),
-        any => descriptor::dup_to(old, new, || next::dup2(old, new));
+        used => descriptor::dup_to(old, new, || next::dup2(old, new));
     fn __dup2(old: c_int, new: c_int) -> c_int,
         or raw!(SYS_dup2, old, new),
-        any => descriptor::dup_to(old, new, || next::dup2(old, new));
+        used => descriptor::dup_to(old, new, || next::dup2(old, new));
     fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int,
         or raw!(SYS_dup3, old, new, flags),
-        any => descriptor::dup_to(old, new, || next::dup3(old, new, flags));
+        used => descriptor::dup_to(old, new, || next::dup3(old, new, flags));
     fn execv(path: *const c_char, argv: Args) -> c_int,
         or raw!(SYS_execve, path, argv, environ),
-        any => { exit::before_exec(path); next::execv(path, argv) };
+        used => { exit::before_exec(path); next::execv(path, argv) };
     fn execve(path: *const c_char, argv: Args, envp: Args) -> c_int,
         or raw!(SYS_execve, path, argv, envp),
-        any => { exit::before_exec(path); next::execve(path, argv, envp) };
+        used => { exit::before_exec(path); next::execve(path, argv, envp) };
     fn execvp(file: *const c_char, argv: Args) -> c_int,
         or late!(execvp(file: *const c_char, argv: Args) -> c_int, -1),
-        any => { exit::drain(); next::execvp(file, argv) };
+        used => { exit::drain(); next::execvp(file, argv) };
     fn execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int,
         or late!(execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int, -1),
-        any => { exit::drain(); next::execvpe(file, argv, envp) };
+        used => { exit::drain(); next::execvpe(file, argv, envp) };
     fn fexecve(fd: c_int, argv: Args, envp: Args) -> c_int,
         or raw!(SYS_execveat, fd, c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH),
-        any => { exit::drain(); next::fexecve(fd, argv, envp) };
+        used => { exit::drain(); next::fexecve(fd, argv, envp) };
     fn fclose(file: *mut FILE) -> c_int,
         or late!(fclose(file: *mut FILE) -> c_int, libc::EOF),
-        any => descriptor::fclose(file);
+        used => descriptor::fclose(file);
     fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
-        any => descriptor::fcntl(fd, command, argument);
+        used => descriptor::fcntl(fd, command, argument);
     fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
-        any => descriptor::fcntl(fd, command, argument);
+        used => descriptor::fcntl(fd, command, argument);
     fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
-        any => descriptor::fcntl(fd, command, argument);
+        used => descriptor::fcntl(fd, command, argument);
     fn getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_getpeername, fd, addr, len),
         pgm(fd) |s| => socket::getpeername(s, Place::new(addr, len));
@@ -250,13 +250,13 @@ hooks! {
         pgm(fd) |s| => send::writev(s, fd, parts, count);
     fn _exit(status: c_int) -> (),
         or { let _: c_int = raw!(SYS_exit_group, status); },
-        any => { exit::drain(); next::_exit(status) };
+        used => { exit::drain(); next::_exit(status) };
     fn _Exit(status: c_int) -> (),
         or { let _: c_int = raw!(SYS_exit_group, status); },
-        any => { exit::drain(); next::_Exit(status) };
+        used => { exit::drain(); next::_Exit(status) };
     fn quick_exit(status: c_int) -> (),
         or late!(quick_exit(status: c_int) -> (), ()),
-        any => { exit::drain(); next::quick_exit(status) };
+        used => { exit::drain(); next::quick_exit(status) };
 }
 
 unsafe extern "C" {
