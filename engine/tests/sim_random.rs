@@ -31,16 +31,22 @@ struct World {
     receivers: Vec<(Rx, Hope)>,
 }
 
+/// Nothing gets through for up to a fifth of the time.
+fn burst(rng: &mut fastrand::Rng) -> Burst {
+    let every = rng.u64(10..300);
+    Burst {
+        every: ms(every),
+        lasts: ms(rng.u64(1..=every / 4)),
+    }
+}
+
 fn world(seed: u64) -> World {
     let mut rng = fastrand::Rng::with_seed(seed);
     let link = Link {
         latency: us(rng.u64(20..2000)),
         jitter: us(if rng.bool() { rng.u64(0..3000) } else { 0 }),
         loss: if rng.bool() { rng.f64() * 0.25 } else { 0.0 },
-        burst: (rng.u8(..4) == 0).then(|| Burst {
-            every: ms(rng.u64(10..300)),
-            lasts: ms(rng.u64(1..30)),
-        }),
+        burst: (rng.u8(..4) == 0).then(|| burst(&mut rng)),
         duplicates: if rng.bool() { rng.f64() * 0.2 } else { 0.0 },
     };
     let mut net = sim(TestNet::seeded(rng.u64(..)).links(link));

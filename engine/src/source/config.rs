@@ -48,7 +48,8 @@ pub struct SourceConfig {
     /// See `nak_bo_min`.
     pub nak_bo_default: Duration,
     /// After FIN: the session ends when no NAK came for this long (and for four times the advertised
-    /// back-off interval, which a receiver may need to ask) …
+    /// back-off interval, which a receiver may need to ask, and for twice as long as repairs have been
+    /// going on since the FIN) …
     pub linger_quiet: Duration,
     /// … and at the latest after this long.
     pub linger_max: Duration,

@@ -256,13 +256,15 @@ impl Source {
             _ if !self.repairs.is_idle() => return Some(latest),
             _ => {}
         }
-        Some(latest.min(self.active.max(since) + self.quiet()))
+        let active = self.active.max(since);
+        Some(latest.min(active + self.quiet(active - since)))
     }
 
-    fn quiet(&self) -> Duration {
-        self.config
-            .linger_quiet
-            .max(self.repairs.nak_bo_ivl() * QUIET_BACKOFFS)
+    /// Quiet time that ends the session when receivers needed repairs for `repairing` after the FIN.
+    /// Where much is lost, they ask at ever longer intervals, and not every NAK arrives.
+    fn quiet(&self, repairing: Duration) -> Duration {
+        let backoffs = self.repairs.nak_bo_ivl() * QUIET_BACKOFFS;
+        self.config.linger_quiet.max(backoffs).max(2 * repairing)
     }
 
     /// RFC 3208 §9.7.2: the FIN is announced once SPM_LEAD is the last data there will be.
