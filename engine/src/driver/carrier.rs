@@ -1,8 +1,8 @@
 //! The sockets of one carriage, UDP or native: joins groups, receives and sends batches of TPDUs.
 //!
 //! Owned by the engine thread. Knows addresses, ports and TSIs, not the protocol. Typical round:
-//! `receive` what is readable, hand it to the endpoint, `forward` what was somebody else's, `push` all
-//! the endpoint wants to send, `flush`; while `is_blocked`, push nothing more; while `needs_flush`,
+//! `receive` what is readable, hand it to the endpoint, `forward` what was somebody else's, `commit` all
+//! the endpoint wants to send, `flush`; while `is_blocked`, commit nothing more; while `needs_flush`,
 //! `flush` again after a millisecond.
 
 use super::Carriage;
@@ -404,17 +404,8 @@ impl Carrier {
         Ok(batch.len())
     }
 
-    /// Queue one TPDU; sends when the batch is full.
-    pub(super) fn push(&mut self, transmit: &Transmit, tpdu: &[u8]) {
-        self.batch.buffer().extend_from_slice(tpdu);
-        self.commit(&Transmit {
-            len: tpdu.len(),
-            ..*transmit
-        });
-    }
-
     /// The batch's buffer, to let `poll_transmit` append to it directly. Every TPDU appended must be
-    /// announced with [`Self::commit`] before the next. `push` does both with a copy.
+    /// announced with [`Self::commit`] before the next.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         self.batch.buffer()
     }
@@ -483,14 +474,14 @@ impl Carrier {
         self.batch.flush()
     }
 
-    /// TPDUs are still queued because a socket refused them: push nothing more, `flush` again after
+    /// TPDUs are still queued because a socket refused them: commit nothing more, `flush` again after
     /// about a millisecond.
     pub(super) fn is_blocked(&self) -> bool {
         self.batch.is_blocked()
     }
 
-    /// `flush` again after about a millisecond, though nothing new is pushed: blocked, or a process that
-    /// TPDUs are forwarded to is slow (which is no reason to stop pushing).
+    /// `flush` again after about a millisecond, though nothing new was committed: blocked, or a process that
+    /// TPDUs are forwarded to is slow (which is no reason to stop).
     pub(super) fn needs_flush(&self) -> bool {
         self.batch.is_blocked() || self.forwarder.is_waiting()
     }
@@ -587,6 +578,17 @@ impl Carrier {
                 upstream: Upstream::Source,
             },
         )
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        log_line!(
+            Level::Debug,
+            "{:?} closes: {:?}",
+            self.carriage,
+            self.stats()
+        );
     }
 }
 

@@ -180,12 +180,12 @@ impl Default for Defaults {
                 loopback: true,
                 tos: 0,
                 mtu: 0,
-                linger_quiet: Duration::from_secs(1),
+                linger_quiet: Duration::from_millis(500),
                 linger_max: Duration::from_secs(10),
             },
             listen: ListenOptions {
                 interfaces: Vec::new(),
-                receiver: receiver_defaults(),
+                receiver: ReceiverConfig::default(),
             },
             interface: None,
             encap: UdpEncap::default(),
@@ -194,24 +194,6 @@ impl Default for Defaults {
             fault_seed: random_seed(),
             gso: false,
         }
-    }
-}
-
-/// Quick enough for a LAN: the first repair request leaves within milliseconds.
-fn receiver_defaults() -> ReceiverConfig {
-    ReceiverConfig {
-        nak_bo_ivl: Duration::from_millis(2),
-        nak_rpt_ivl: Duration::from_millis(20),
-        nak_rdata_ivl: Duration::from_millis(20),
-        nak_ncf_retries: 50,
-        nak_data_retries: 50,
-        spmr_bo_ivl: Duration::from_millis(50),
-        spmr_spm_ivl: Duration::from_millis(250),
-        first_spm_wait: Duration::from_millis(500),
-        rxw_sqns: 1 << 16,
-        rxw_bytes: 64 << 20,
-        max_apdu: 256 << 20,
-        peer_expiry: Duration::from_secs(30),
     }
 }
 

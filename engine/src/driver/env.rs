@@ -354,12 +354,19 @@ pub(super) fn apply(mut draft: Draft, variables: &[(String, String)]) -> (Draft,
     (draft, errors)
 }
 
+/// Names of test programs' own settings begin so.
+const TESTS: &str = "PGM_TEST_";
+
 /// Names that begin as ours and are in no table.
 pub(super) fn unknown(variables: &[(String, String)]) -> impl Iterator<Item = &str> {
     variables
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !OPENPGM.contains(name) && VARIABLES.iter().all(|v| v.name != *name))
+        .filter(|name| {
+            !name.starts_with(TESTS)
+                && !OPENPGM.contains(name)
+                && VARIABLES.iter().all(|v| v.name != *name)
+        })
 }
 
 fn assign<T>(place: &mut T, value: Option<T>) -> Option<()> {
@@ -667,7 +674,8 @@ mod tests {
 
     #[test]
     fn names_nobody_knows_are_found() {
-        let set = ["PGM_RATE", "PGM_RAET", "PGM_TIMER"].map(|n| (n.to_owned(), String::new()));
+        let set = ["PGM_RATE", "PGM_RAET", "PGM_TIMER", "PGM_TEST_PORT"]
+            .map(|n| (n.to_owned(), String::new()));
         assert_eq!(unknown(&set).collect::<Vec<_>>(), ["PGM_RAET"]);
     }
 }
