@@ -2,7 +2,7 @@
 
 use super::carrier::Carrier;
 use super::config::Defaults;
-use super::link::{Context, Key, Link, Retired, Token, find_interfaces};
+use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
 use super::sys::{self, Epoll};
 use super::{Carriage, Handle, Reply, Request, log, unix};
 use crate::log_line;
@@ -157,8 +157,6 @@ impl Reactor {
         result.ok()
     }
 
-    // Requests.
-
     fn handle_requests(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             // Dropped unanswered it is EIO for who asked.
@@ -222,7 +220,7 @@ impl Reactor {
             return Ok(*serial);
         }
         let serial = self.last_serial + 1;
-        if serial > Link::MAX_SERIAL {
+        if serial > MAX_SERIAL {
             return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
         }
         self.last_serial = serial;

@@ -1,8 +1,11 @@
 //! What the program must not notice: descriptors, threads, forks.
 
-use crate::app::{Net, eventually};
+use crate::app::{Net, eventually, message, window};
 use pgm_engine::driver::{Handle, Mode, for_each_private_fd, forget_in_child, is_private_fd};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
 
 /// Descriptors of this process that refer to anything but a regular file, pipe or terminal.
 fn open_fds() -> Vec<RawFd> {
@@ -139,4 +142,133 @@ fn the_child_of_a_fork_forgets_the_engine() {
     assert!(engine.is_here());
     sender.send(b"one");
     assert_eq!(listener.accept().recv().expect("a message"), b"one");
+}
+
+/// Run this test in a process of its own, with a limit on descriptors. True: this is that process.
+fn alone(test: &str, descriptors: u64) -> bool {
+    const VARIABLE: &str = "PGM_TEST_ALONE";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(VARIABLE, "1");
+    let limit = libc::rlimit {
+        rlim_cur: descriptors,
+        rlim_max: descriptors,
+    };
+    // SAFETY: setrlimit is async-signal-safe.
+    unsafe {
+        command.pre_exec(
+            move || match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
+    let output = command.output().expect("a process");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+    false
+}
+
+#[test]
+fn few_descriptors_are_enough_and_sessions_wait_for_more() {
+    if !alone(
+        "hygiene::few_descriptors_are_enough_and_sessions_wait_for_more",
+        32,
+    ) {
+        return;
+    }
+    let net = Net::new();
+    let engine = net.engine();
+    let listener = net.listener(&engine, Mode::Message);
+    let sender = net.sender(&engine, Mode::Message);
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    assert!(taken.len() > 5);
+    sender.send(b"one");
+    assert!(
+        listener.accept_within(Duration::from_millis(300)).is_none(),
+        "no descriptor is left"
+    );
+    taken.truncate(taken.len() - 3);
+    let session = listener.accept();
+    assert_eq!(session.recv().expect("a message"), b"one");
+}
+
+/// Processor time of all engine threads so far, and how often they slept.
+fn engine_effort() -> (Duration, u64) {
+    let (mut ticks, mut sleeps) = (0, 0);
+    for task in std::fs::read_dir("/proc/self/task").expect("/proc") {
+        let path = task.expect("a thread").path();
+        let read = |name| std::fs::read_to_string(path.join(name)).unwrap_or_default();
+        if read("comm").trim() != "pgmshim" {
+            continue;
+        }
+        // After the name in parentheses, utime and stime are the 12th and 13th fields.
+        let stat = read("stat");
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+        ticks += fields[11].parse::<u64>().expect("a number")
+            + fields[12].parse::<u64>().expect("a number");
+        let status = read("status");
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        sleeps += line
+            .expect("a count")
+            .trim()
+            .parse::<u64>()
+            .expect("a number");
+    }
+    (Duration::from_millis(ticks * 10), sleeps)
+}
+
+#[test]
+fn nothing_spins_while_everybody_waits() {
+    if !alone("hygiene::nothing_spins_while_everybody_waits", 1024) {
+        return;
+    }
+    // A sender that closed with more queued than its source takes.
+    let mut slow = Net::new();
+    slow.defaults.send.window = window(100);
+    let engine = slow.engine();
+    let closed = slow.sender(&engine, Mode::Message);
+    for i in 0..500 {
+        closed.send(&message(i, 1000));
+    }
+    drop(closed);
+    // A program that does not read, and one that accepts nothing.
+    let mut fast = Net::new();
+    fast.defaults.send.window = window(200_000);
+    let listeners = [0, 1].map(|_| fast.listener(&engine, Mode::Message));
+    let sender = fast.sender(&engine, Mode::Message);
+    for i in 0..5_000 {
+        sender.send(&message(i, 1000));
+    }
+    // One that shut its writing side down and stays.
+    let shut = fast.sender(&engine, Mode::Message);
+    shut.send(b"one");
+    // SAFETY: no memory is involved.
+    unsafe { libc::shutdown(shut.app.as_raw_fd(), libc::SHUT_WR) };
+    let session = listeners[0].accept();
+    eventually("all is sent", || engine.unsent(sender.info.id) == 0);
+    std::thread::sleep(Duration::from_millis(500));
+
+    let before = engine_effort();
+    std::thread::sleep(Duration::from_secs(1));
+    let after = engine_effort();
+    let (time, sleeps) = (after.0 - before.0, after.1 - before.1);
+    assert!(
+        time <= Duration::from_millis(150),
+        "{time:?} of a second, {sleeps} sleeps"
+    );
+    assert!(sleeps < 500, "{sleeps} sleeps in a second");
+    drop(session);
 }

@@ -134,3 +134,51 @@ fn is_scarce(e: &io::Error) -> bool {
         Some(libc::ENOBUFS | libc::ENOMEM | libc::ETOOMANYREFS)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::pair::{Role, make_pair};
+    use crate::driver::unix::{Inbox, set_option};
+
+    #[test]
+    fn announcements_that_do_not_fit_wait_for_an_accept() {
+        let epoll = Epoll::new().expect("epoll");
+        let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
+        let (app, engine) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        set_option(engine.as_raw_fd(), libc::SO_SNDBUF, 0).expect("the least there is");
+        let mut listener =
+            Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
+        let announced = 50;
+        for handle in 0..announced {
+            let hello = SessionHello {
+                magic: SessionHello::MAGIC,
+                peer_addr: [127, 0, 0, 1],
+                peer_port: 1,
+                gsi: [0; 6],
+                handle,
+            };
+            let (app_end, _engine_end) = make_pair(Mode::Message, Role::Session).expect("pair");
+            listener.announce(hello, app_end);
+        }
+        let mut inbox = Inbox::new().expect("inbox");
+        let (mut accepted, mut turns) = (0, 0);
+        while accepted < announced {
+            assert_eq!(listener.turn(Instant::now(), &epoll), Next::Wait);
+            let messages = inbox
+                .receive(app.as_raw_fd(), 32, 64)
+                .expect("an announcement");
+            for (i, message) in messages.iter().enumerate() {
+                assert!(message.fd.is_some(), "an application end");
+                let hello = SessionHello::from_bytes(inbox.octets(i, message.len));
+                assert_eq!(hello.expect("a hello").handle, accepted, "in order");
+                accepted += 1;
+            }
+            turns += 1;
+        }
+        assert!(turns > 1, "the pair was never full");
+        assert!(listener.is_open());
+        drop(app);
+        assert!(listener.on_ready(libc::EPOLLHUP.cast_unsigned()));
+    }
+}

@@ -112,6 +112,7 @@ impl Sender {
         inbox: &mut Inbox,
         epoll: &Epoll,
     ) -> Next {
+        let mut drained = false;
         for _ in 0..BATCHES {
             if !self.pass_on(now, endpoint) {
                 self.watch(epoll, 0);
@@ -120,15 +121,14 @@ impl Sender {
             if self.eof {
                 return self.finish(now, endpoint, epoll);
             }
+            if drained {
+                self.watch(epoll, INPUT);
+                return Next::Wait;
+            }
             match self.read(inbox) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if !self.hung_up && !self.last_call {
-                        self.watch(epoll, INPUT);
-                        return Next::Wait;
-                    }
-                    self.eof = true;
-                }
+                // Nothing new can come, so what was read was all.
+                Ok(0) if self.hung_up || self.last_call => self.eof = true,
+                Ok(n) => drained = n < BATCH && !self.hung_up && !self.last_call,
                 // Told once, because the program left something unread; what it sent is still there.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(e) => {
@@ -183,18 +183,22 @@ impl Sender {
         }
     }
 
-    /// Read one batch into `held`.
-    fn read(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+    /// Read one batch into `held`; how many messages there were. Fewer than a batch: there are no more.
+    fn read(&mut self, inbox: &mut Inbox) -> io::Result<usize> {
         let Some(fd) = self.end.as_ref().map(End::raw) else {
             self.eof = true;
-            return Ok(());
+            return Ok(0);
         };
-        let longest = if self.mode == Mode::Stream {
-            STREAM_APDU
-        } else {
-            SLOT
+        let longest = match self.mode {
+            Mode::Message => SLOT,
+            Mode::Stream => STREAM_APDU,
         };
-        for (i, mut message) in inbox.receive(fd, BATCH, longest)?.into_iter().enumerate() {
+        let messages = match inbox.receive(fd, BATCH, longest) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            result => result?,
+        };
+        let count = messages.len();
+        for (i, mut message) in messages.into_iter().enumerate() {
             if message.len == 0 && message.fd.is_none() {
                 // Some program without us may have sent an empty message on an inherited descriptor.
                 if unix::is_write_closed(fd) {
@@ -218,7 +222,7 @@ impl Sender {
             let apdu = self.copy(octets);
             self.held.push_back(apdu);
         }
-        Ok(())
+        Ok(count)
     }
 
     /// A message that came as a file.

@@ -1,0 +1,457 @@
+//! One carriage in use: its carrier, its endpoint, and the relays of the program's sockets on it.
+
+mod foreign;
+mod retired;
+mod token;
+mod turns;
+
+pub(in crate::driver) use retired::Retired;
+pub(in crate::driver) use token::{Key, MAX_SERIAL, Token};
+
+use crate::driver::carrier::{BATCH, Carrier, Interface, PortId};
+use crate::driver::config::{Defaults, ListenOptions, SendOptions};
+use crate::driver::pair::{Role, name_engine_end};
+use crate::driver::relay::{Listener, Sender, Session};
+use crate::driver::sys::Epoll;
+use crate::driver::unix::Inbox;
+use crate::driver::{Carriage, Handle, SenderInfo, Target, log};
+use crate::endpoint::{
+    Disposition, Endpoint, EndpointConfig, ListenConfig, ListenerId, SessionId, SourceId,
+};
+use crate::log_line;
+use crate::num::{Gsi, Sqn, Tsi};
+use crate::source::SourceConfig;
+use crate::stats::{ReceiverStats, SourceStats};
+use foreign::Foreign;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+/// Limits of one carriage's endpoint (design D11).
+const ENDPOINT: EndpointConfig = EndpointConfig {
+    max_peers: 4096,
+    max_bytes: 512 << 20,
+};
+
+/// Batches received from one descriptor before the others have their turn.
+const RECEIVE_BATCHES: usize = 16;
+/// TPDUs sent before anything is received again: less than is received at once, since on loopback every
+/// TPDU comes back, and less than fills a receive buffer.
+const TRANSMIT_MAX: usize = 256;
+/// Turns of all relays that want one before anything is received again.
+const ROUNDS: usize = 4;
+/// How long to wait when a socket refuses packets for now.
+const RETRY: Duration = Duration::from_millis(1);
+/// TSIs tried when the host has one already.
+const TSI_TRIES: usize = 16;
+
+/// What all links of an engine share.
+#[derive(Debug)]
+pub(in crate::driver) struct Context {
+    pub(in crate::driver) epoll: Epoll,
+    pub(in crate::driver) defaults: Defaults,
+    /// Of all sources of this engine.
+    pub(in crate::driver) gsi: Gsi,
+    pub(in crate::driver) rng: fastrand::Rng,
+    /// Buffers of senders; none before the first one.
+    pub(in crate::driver) inbox: Option<Inbox>,
+    pub(in crate::driver) retired_sources: Retired<SourceStats>,
+    pub(in crate::driver) retired_sessions: Retired<ReceiverStats>,
+}
+
+/// One carriage in use.
+#[derive(Debug)]
+pub(in crate::driver) struct Link {
+    serial: u32,
+    carrier: Carrier,
+    endpoint: Endpoint,
+    /// Of the watches that are in the epoll set.
+    generation: Option<u64>,
+    watched: HashMap<PortId, RawFd>,
+    senders: BTreeMap<SourceId, Sender>,
+    listeners: BTreeMap<ListenerId, Listener>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Relays that want a turn.
+    run: VecDeque<Key>,
+    timers: BTreeSet<(Instant, Key)>,
+    /// Senders whose source is full.
+    waiting_for_room: Vec<SourceId>,
+    foreign: Foreign,
+    /// The endpoint may have more to send than one round took.
+    unsent: bool,
+    /// The last flush failed; said once.
+    failing: bool,
+}
+
+impl Link {
+    pub(in crate::driver) fn open(
+        serial: u32,
+        carriage: Carriage,
+        cx: &mut Context,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            serial,
+            carrier: Carrier::open(carriage, &cx.defaults)?,
+            endpoint: Endpoint::new(ENDPOINT, cx.rng.u64(..)),
+            generation: None,
+            watched: HashMap::new(),
+            senders: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            run: VecDeque::new(),
+            timers: BTreeSet::new(),
+            waiting_for_room: Vec::new(),
+            foreign: Foreign::default(),
+            unsent: false,
+            failing: false,
+        })
+    }
+
+    /// Whether nobody uses it any more.
+    pub(in crate::driver) fn is_idle(&self) -> bool {
+        self.senders.is_empty() && self.listeners.is_empty() && self.sessions.is_empty()
+    }
+
+    /// Whether a source has not finished yet.
+    pub(in crate::driver) fn has_sources(&self) -> bool {
+        self.senders.values().any(|sender| !sender.is_finished())
+    }
+
+    fn token(&self, key: Key) -> u64 {
+        Token::Relay(self.serial, key).pack()
+    }
+
+    fn handle(&self, key: Key) -> Handle {
+        Handle(self.token(key))
+    }
+
+    /// Interfaces for a group: the wanted ones, else the one the carrier finds.
+    pub(in crate::driver) fn interfaces(
+        &self,
+        group: Ipv4Addr,
+        wanted: &[Ipv4Addr],
+    ) -> io::Result<Vec<Interface>> {
+        find_interfaces(&self.carrier, group, wanted)
+    }
+
+    pub(in crate::driver) fn connect(
+        &mut self,
+        target: Target,
+        options: &SendOptions,
+        cx: &mut Context,
+    ) -> io::Result<SenderInfo> {
+        if cx.inbox.is_none() {
+            cx.inbox = Some(Inbox::new()?);
+        }
+        let iface = self.carrier.route(*target.group.ip(), options.interface)?;
+        let (id, tsi) = self.open_source(target.group, &iface, options, cx)?;
+        let (key, mode, fd) = (Key::Sender(id), target.mode, target.engine_end.as_raw_fd());
+        let info = SenderInfo {
+            id: self.handle(key),
+            local: SocketAddrV4::new(iface.addr, tsi.sport),
+        };
+        let sender = Sender::new(&cx.epoll, id, mode, target.engine_end, self.token(key));
+        let sender = sender.inspect_err(|_| self.drop_source(id))?;
+        self.senders.insert(id, sender);
+        give_name(fd, Role::Sender, mode, info.local, target.group, info.id);
+        log_line!(
+            log::Level::Info,
+            "source {tsi}: began, {} from {}, interface {}",
+            target.group,
+            iface.addr,
+            iface.name
+        );
+        Ok(info)
+    }
+
+    /// A source with a TSI that nobody on this host has.
+    fn open_source(
+        &mut self,
+        group: SocketAddrV4,
+        iface: &Interface,
+        options: &SendOptions,
+        cx: &mut Context,
+    ) -> io::Result<(SourceId, Tsi)> {
+        let max_tpdu = self.carrier.max_tpdu(iface, options);
+        for _ in 0..TSI_TRIES {
+            let tsi = Tsi {
+                gsi: cx.gsi,
+                sport: cx.rng.u16(1..),
+            };
+            if self.endpoint.owns(tsi) {
+                continue;
+            }
+            let config = SourceConfig {
+                max_tpdu,
+                first_sqn: Sqn(cx.rng.u32(..)),
+                ..source_config(tsi, group, iface.addr, options)
+            };
+            let id = self.endpoint.open_source(Instant::now(), config);
+            let (ip, port) = (*group.ip(), group.port());
+            match self.carrier.open_source(id, tsi, ip, port, iface, options) {
+                Ok(()) => return Ok((id, tsi)),
+                Err(e) => {
+                    self.endpoint.remove_source(id);
+                    if e.kind() != io::ErrorKind::AddrInUse {
+                        return Err(e);
+                    }
+                }
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+
+    fn drop_source(&mut self, id: SourceId) {
+        self.endpoint.remove_source(id);
+        self.carrier.close_source(id);
+    }
+
+    pub(in crate::driver) fn listen(
+        &mut self,
+        target: Target,
+        options: ListenOptions,
+        cx: &mut Context,
+    ) -> io::Result<Handle> {
+        let Target {
+            mode,
+            group,
+            engine_end,
+            ..
+        } = target;
+        let ifaces = self.interfaces(*group.ip(), &options.interfaces)?;
+        self.carrier.join(*group.ip(), group.port(), &ifaces)?;
+        let config = ListenConfig {
+            group: *group.ip(),
+            dport: group.port(),
+            receiver: options.receiver,
+        };
+        let id = self.endpoint.listen(config);
+        let (key, fd) = (Key::Listener(id), engine_end.as_raw_fd());
+        let token = self.token(key);
+        match Listener::new(&cx.epoll, mode, group, ifaces.clone(), engine_end, token) {
+            Ok(listener) => self.listeners.insert(id, listener),
+            Err(e) => {
+                self.endpoint.close_listener(id);
+                self.carrier.leave(*group.ip(), group.port(), &ifaces);
+                return Err(e);
+            }
+        };
+        let unspecified = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        give_name(
+            fd,
+            Role::Listener,
+            mode,
+            group,
+            unspecified,
+            self.handle(key),
+        );
+        for iface in &ifaces {
+            log_line!(
+                log::Level::Info,
+                "listener {group}: began, interface {}",
+                iface.name
+            );
+        }
+        Ok(self.handle(key))
+    }
+
+    pub(in crate::driver) fn source_stats(&self, id: SourceId) -> Option<SourceStats> {
+        self.endpoint.source_stats(Instant::now(), id)
+    }
+
+    pub(in crate::driver) fn session_stats(&self, id: SessionId) -> Option<ReceiverStats> {
+        self.endpoint.session_stats(Instant::now(), id)
+    }
+
+    /// Octets a sender's application end has taken that were never sent.
+    pub(in crate::driver) fn unsent(&self, id: SourceId) -> usize {
+        self.senders.get(&id).map_or(0, Sender::unsent) + self.endpoint.unsent(id)
+    }
+
+    /// All senders are closed after what they have queued now.
+    pub(in crate::driver) fn last_call(&mut self) {
+        for (id, sender) in &mut self.senders {
+            sender.last_call();
+            self.run.push_back(Key::Sender(*id));
+        }
+    }
+
+    /// Packets wait at a descriptor of the carrier.
+    pub(in crate::driver) fn receive(&mut self, port: PortId, cx: &Context) {
+        let Self {
+            carrier,
+            endpoint,
+            foreign,
+            ..
+        } = self;
+        for _ in 0..RECEIVE_BATCHES {
+            let now = Instant::now();
+            let received = carrier.receive(port, &mut |arrival, tpdu| {
+                if let Disposition::Foreign(tsi) = endpoint.handle_tpdu(now, arrival, tpdu) {
+                    foreign.push(tsi, tpdu, arrival.from);
+                }
+            });
+            foreign.forward(carrier);
+            match received {
+                Ok(n) if n < BATCH => return,
+                Ok(_) => {}
+                Err(e) => {
+                    log_line!(log::Level::Error, "cannot receive any more: {e}");
+                    if let Some(fd) = self.watched.get(&port) {
+                        let _ = cx.epoll.remove(*fd);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Let everything happen that may happen now, within bounds. True: there is more.
+    pub(in crate::driver) fn service(&mut self, cx: &mut Context) -> bool {
+        let now = Instant::now();
+        self.endpoint.handle_timeout(now);
+        while self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            self.run.extend(self.timers.pop_first().map(|(_, key)| key));
+        }
+        let mut budget = TRANSMIT_MAX;
+        for _ in 0..ROUNDS {
+            budget = self.transmit(budget);
+            self.handle_events(cx);
+            self.wake_those_with_room();
+            if self.run.is_empty() {
+                break;
+            }
+            for _ in 0..self.run.len() {
+                let Some(key) = self.run.pop_front() else {
+                    break;
+                };
+                self.turn(key, cx);
+            }
+        }
+        self.watch(cx);
+        !self.run.is_empty() || (self.unsent && !self.carrier.is_blocked())
+    }
+
+    /// When `service` is due although nothing is ready.
+    pub(in crate::driver) fn poll_timeout(&self) -> Option<Instant> {
+        let retry = self.carrier.needs_flush().then(|| Instant::now() + RETRY);
+        if self.carrier.is_blocked() {
+            // Most of what is due would be packets, which cannot go.
+            return retry;
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let due = [self.endpoint.poll_timeout(), timer, retry];
+        due.into_iter().flatten().min()
+    }
+
+    /// Send at most `budget` TPDUs; what is left of it.
+    fn transmit(&mut self, mut budget: usize) -> usize {
+        if self.carrier.is_blocked() {
+            self.flush();
+        }
+        // The time may stand still for this long: packets of one burst.
+        let now = Instant::now();
+        self.unsent = true;
+        while budget > 0 && !self.carrier.is_blocked() {
+            let Some(transmit) = self.endpoint.poll_transmit(now, self.carrier.buffer()) else {
+                self.unsent = false;
+                break;
+            };
+            self.carrier.commit(&transmit);
+            budget -= 1;
+        }
+        self.flush();
+        budget
+    }
+
+    fn flush(&mut self) {
+        let result = self.carrier.flush();
+        if let Err(e) = &result
+            && !self.failing
+        {
+            log_line!(log::Level::Warn, "cannot send: {e}");
+        }
+        self.failing = result.is_err();
+    }
+
+    fn wake_those_with_room(&mut self) {
+        let Self { endpoint, run, .. } = self;
+        self.waiting_for_room.retain(|id| {
+            let writable = endpoint.is_writable(*id);
+            if writable {
+                run.push_back(Key::Sender(*id));
+            }
+            !writable
+        });
+    }
+
+    /// Keep the epoll set in step with the carrier's descriptors.
+    fn watch(&mut self, cx: &Context) {
+        let generation = self.carrier.generation();
+        if self.generation == Some(generation) {
+            return;
+        }
+        self.generation = Some(generation);
+        let old = std::mem::take(&mut self.watched);
+        for watch in self.carrier.watches() {
+            self.watched.insert(watch.port, watch.fd);
+            if old.get(&watch.port) == Some(&watch.fd) {
+                continue;
+            }
+            let token = Token::Port(self.serial, watch.port).pack();
+            if let Err(e) = cx.epoll.add(watch.fd, libc::EPOLLIN.cast_unsigned(), token) {
+                log_line!(log::Level::Error, "cannot watch a socket: {e}");
+            }
+        }
+    }
+}
+
+/// Interfaces for a group: the wanted ones, else the one the carrier finds.
+pub(in crate::driver) fn find_interfaces(
+    carrier: &Carrier,
+    group: Ipv4Addr,
+    wanted: &[Ipv4Addr],
+) -> io::Result<Vec<Interface>> {
+    if wanted.is_empty() {
+        return Ok(vec![carrier.route(group, None)?]);
+    }
+    wanted
+        .iter()
+        .map(|addr| carrier.route(group, Some(*addr)))
+        .collect()
+}
+
+fn source_config(
+    tsi: Tsi,
+    group: SocketAddrV4,
+    nla: Ipv4Addr,
+    options: &SendOptions,
+) -> SourceConfig {
+    let window = options.window;
+    SourceConfig {
+        rate: (window.rate_kbits > 0).then(|| u64::from(window.rate_kbits) * 1000 / 8),
+        window_bytes: window.bytes.into(),
+        window_ivl: Duration::from_millis(window.msecs.into()),
+        window_adv_percent: options.adv_percent,
+        late_join_percent: options.late_join_percent,
+        linger_quiet: options.linger_quiet,
+        linger_max: options.linger_max,
+        ..SourceConfig::new(tsi, group.port(), *group.ip(), nla)
+    }
+}
+
+/// Name an engine end. The name only informs: without it the socket works just as well.
+fn give_name(
+    fd: RawFd,
+    role: Role,
+    mode: crate::driver::Mode,
+    local: SocketAddrV4,
+    peer: SocketAddrV4,
+    handle: Handle,
+) {
+    if let Err(e) = name_engine_end(fd, role, mode, local, peer, handle) {
+        log_line!(log::Level::Debug, "cannot name a socket: {e}");
+    }
+}
