@@ -119,4 +119,6 @@ pub struct EndpointStats {
     pub peers_refused: u64,
     /// From an address other than the session's source.
     pub spoofed: u64,
+    /// Data of sessions that hold more than their share while memory is short.
+    pub over_budget: u64,
 }

@@ -8,7 +8,7 @@ use common::*;
 use pgm_engine::endpoint::{EndpointConfig, ListenConfig};
 use pgm_engine::num::{Nla, Sqn};
 use pgm_engine::source::SourceConfig;
-use pgm_engine::testnet::{DPORT, GROUP, Kind, TestNet, lan_receiver, lan_source};
+use pgm_engine::testnet::{DPORT, GROUP, Kind, Pace, TestNet, lan_receiver, lan_source};
 use pgm_engine::wire::{Body, Data, Options, Spm, Window};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -315,6 +315,49 @@ fn a_flood_of_sessions_is_refused_not_established_ones() {
         .find(|log| log.tsi == tx.tsi)
         .expect("its session");
     assert_eq!(difference(&log.apdus, &sent), None);
+}
+
+#[test]
+fn sessions_nobody_reads_share_the_memory() {
+    let budget = 8 << 20;
+    let limits = EndpointConfig {
+        max_peers: 100,
+        max_bytes: budget,
+    };
+    let mut net = sim(TestNet::seeded(29).loss(0.02).limits(limits));
+    let node = net.node();
+    let listener = |dport| ListenConfig {
+        group: GROUP,
+        dport,
+        receiver: lan_receiver(),
+    };
+    let rx = net.listen_on(node, listener(DPORT));
+    let unread = net.listen_on(node, listener(DPORT + 1));
+    net.read(unread, Pace::Never);
+    // 64 of them bring 2 MB each, half of that in one message of which a share is 126 KiB.
+    let many = SourceConfig {
+        dport: DPORT + 1,
+        ..lan_source()
+    };
+    let crowd: Vec<_> = (0..64).map(|_| net.source(many.clone())).collect();
+    let tx = net.source(SourceConfig {
+        rate: Some(2_000_000),
+        ..lan_source()
+    });
+    for tx in &crowd {
+        net.send_all(*tx, messages(1, 1000, 1000));
+        net.send_all(*tx, [message(1, 1001, 1 << 20)]);
+    }
+    let sent = messages(29, 6000, 1000);
+    net.send_all(tx, &sent);
+    net.close(tx);
+    for _ in 0..1000 {
+        net.run_for(ms(10));
+        let held = net.endpoint(node).bytes_held();
+        assert!(held <= budget + 65 * 1500, "{held} octets held");
+    }
+    assert_eq!(net.sessions(unread).count(), 64);
+    assert_all_and_fin(&net, rx, &sent);
 }
 
 #[test]

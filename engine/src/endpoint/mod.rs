@@ -38,7 +38,8 @@ pub struct SessionId(pub u32);
 pub struct EndpointConfig {
     /// Most peers tracked at once, over all listeners.
     pub max_peers: usize,
-    /// Octets of TSDUs held by all receive windows together; beyond it new peers are refused first.
+    /// Octets of TSDUs held by all receive windows together. Beyond it new peers are refused first, and
+    /// each session has an equal share of it.
     pub max_bytes: usize,
 }
 

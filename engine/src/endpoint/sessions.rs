@@ -230,6 +230,7 @@ impl Sessions {
                 }
             },
         };
+        let share = self.max_bytes / self.sessions.len().max(1);
         let Some(session) = self.sessions.get_mut(&id) else {
             return Outcome::Unknown;
         };
@@ -240,6 +241,16 @@ impl Sessions {
             }
             session.heard = now;
         }
+        // Short of memory, everybody has an equal share of it. The packet its window waits for a session
+        // gets even then; only an APDU under assembly may so outgrow the share, and that is bounded here.
+        let is_short = self.bytes >= self.max_bytes;
+        if is_short && is_data(tpdu) && session.bytes > 2 * share {
+            cx.stats.over_budget += 1;
+            return Outcome::Refused;
+        }
+        session
+            .peer
+            .set_budget(if is_short { share } else { usize::MAX });
         session.peer.handle_tpdu(now, tpdu);
         self.settle(now, id, cx);
         Outcome::Taken
@@ -512,6 +523,10 @@ impl Sessions {
 /// Packets that can begin a session: NCF and POLL, or a stranger's NAK, cannot.
 fn begins_session(tpdu: &Tpdu<'_>) -> bool {
     matches!(tpdu.body, Body::Spm(_) | Body::Odata(_) | Body::Rdata(_))
+}
+
+fn is_data(tpdu: &Tpdu<'_>) -> bool {
+    matches!(tpdu.body, Body::Odata(_) | Body::Rdata(_))
 }
 
 /// Policy for downstream packets of a known TSI: only its source's address is believed.

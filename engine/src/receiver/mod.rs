@@ -268,6 +268,12 @@ impl Peer {
         self.is_ended() || self.is_silent(now)
     }
 
+    /// No more than this of `rxw_bytes` may be used from now on: the endpoint's memory is short, or is
+    /// not any more.
+    pub fn set_budget(&mut self, bytes: usize) {
+        self.rxw.set_limit_bytes(bytes.min(self.config.rxw_bytes));
+    }
+
     /// Octets of TSDUs held in the window and of the APDU under assembly, for the endpoint's budget.
     #[must_use]
     pub fn bytes_held(&self) -> usize {

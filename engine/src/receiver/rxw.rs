@@ -96,6 +96,11 @@ impl Rxw {
         self.base.plus(self.limit_sqns)
     }
 
+    /// Room for octets from now on. What is held beyond it stays, and the awaited packet always fits.
+    pub(super) fn set_limit_bytes(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes;
+    }
+
     /// Packets held.
     pub(super) fn held(&self) -> u32 {
         self.held

@@ -116,7 +116,10 @@ fn a_nak_during_the_linger_extends_it() {
     rig.nak(&[9]); // the RDATA is under way, so there is no second one: the NAK itself counts
     // Two seconds of repairs: much is lost there, and the next NAK may be lost as well.
     let took = finish(&mut rig);
-    assert!((4_000..=4_010).contains(&took), "{took} ms: twice as long as repairs went on");
+    assert!(
+        (4_000..=4_010).contains(&took),
+        "{took} ms: twice as long as repairs went on"
+    );
 }
 
 #[test]
