@@ -47,6 +47,9 @@ int main(void)
     OK(getpeername(fd, SA(peer), &len));
     EQUAL(from.sin_port, peer.sin_port);
     EQUAL(from.sin_addr.s_addr, peer.sin_addr.s_addr);
+    EQUAL(ready(fd, POLLIN, 5000), POLLIN);
+    OK(ioctl(fd, FIONREAD, &type));
+    CHECK(type > 0);
     for (ssize_t n; (n = OK(recv(fd, all + got, TOTAL + 1 - got, 0))) > 0;)
         got += (size_t)n;
     EQUAL(got, TOTAL);

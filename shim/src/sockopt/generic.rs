@@ -60,6 +60,8 @@ pub(super) static ROWS: &[Row] = &[
         get: Some(|call| int_answer(call.settings()?.reuse_port.into())),
         phases: Phases::Any,
     },
+    // The pair would take it and nothing would come of it: RM_SET_SEND_IF and RM_ADD_RECEIVE_IF do it.
+    Row::absent(libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
     // These would change what travels through the pair.
     Row::absent(libc::SOL_SOCKET, libc::SO_PEEK_OFF),
     Row::absent(libc::SOL_SOCKET, libc::SO_PASSCRED),
