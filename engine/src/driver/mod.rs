@@ -150,7 +150,8 @@ impl Engine {
     ///
     /// # Errors
     /// An errno: `ENODEV` no multicast-capable interface, `EADDRNOTAVAIL` interface not ours, `EPERM`
-    /// native without CAP_NET_RAW, `EADDRINUSE`, `ENOBUFS` …; `EIO` the engine is gone.
+    /// native without CAP_NET_RAW, `EADDRINUSE`, `ENOBUFS` …; `EIO` the engine is gone. `engine_end` is
+    /// closed then: to be able to try again, keep a duplicate until it went well.
     pub fn connect(
         &self,
         carriage: Carriage,

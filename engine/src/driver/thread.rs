@@ -28,27 +28,7 @@ pub(super) fn spawn(
     wake: RawFd,
     requests: Receiver<Request>,
 ) -> io::Result<()> {
-    let epoll = Epoll::new()?;
-    epoll.add(wake, libc::EPOLLIN.cast_unsigned(), Token::Wake.pack())?;
-    let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
-    let reactor = Reactor {
-        cx: Context {
-            epoll,
-            defaults,
-            gsi: Gsi(gsi),
-            rng: fastrand::Rng::with_seed(unix::random()?),
-            inbox: None,
-            retired_sources: Retired::new(),
-            retired_sessions: Retired::new(),
-        },
-        links: BTreeMap::new(),
-        last_serial: 0,
-        wake,
-        requests,
-        drains: Vec::new(),
-        gave_up: false,
-        busy: false,
-    };
+    let reactor = Reactor::new(defaults, wake, requests)?;
     let builder = thread::Builder::new()
         .name("pgmshim".into())
         .stack_size(STACK);
@@ -72,6 +52,30 @@ struct Reactor {
 }
 
 impl Reactor {
+    fn new(defaults: Defaults, wake: RawFd, requests: Receiver<Request>) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(wake, libc::EPOLLIN.cast_unsigned(), Token::Wake.pack())?;
+        let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
+        Ok(Self {
+            cx: Context {
+                epoll,
+                defaults,
+                gsi: Gsi(gsi),
+                rng: fastrand::Rng::with_seed(unix::random()?),
+                inbox: None,
+                retired_sources: Retired::new(),
+                retired_sessions: Retired::new(),
+            },
+            links: BTreeMap::new(),
+            last_serial: 0,
+            wake,
+            requests,
+            drains: Vec::new(),
+            gave_up: false,
+            busy: false,
+        })
+    }
+
     fn run(mut self) {
         unix::sharpen_timers();
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
@@ -274,5 +278,82 @@ impl Reactor {
             !over
         });
         self.gave_up |= limit_passed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::UdpEncap;
+    use super::super::pair::{Role, make_pair};
+    use super::super::{Mode, SenderInfo, Target};
+    use super::*;
+    use std::net::{SocketAddrV4, UdpSocket};
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    /// Ports nobody uses.
+    fn carriage() -> Carriage {
+        let free = [0, 0].map(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("bind"));
+        let [unicast, multicast] = free.map(|s| s.local_addr().expect("address").port());
+        Carriage::Udp(UdpEncap { unicast, multicast })
+    }
+
+    fn connect(reactor: &mut Reactor, carriage: Carriage) -> (OwnedFd, SenderInfo) {
+        let (app, engine_end) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 3, 7), 7500);
+        let mut options = Box::new(reactor.cx.defaults.send.clone());
+        options.interface = Some(Ipv4Addr::LOCALHOST);
+        let target = Target {
+            carriage,
+            mode: Mode::Message,
+            group,
+            engine_end,
+        };
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        reactor.handle_request(Request::Connect(target, options, reply));
+        (app, answer.recv().expect("an answer").expect("connected"))
+    }
+
+    #[test]
+    fn a_panic_closes_one_carriage_and_nothing_else() {
+        let wake = sys::eventfd().expect("eventfd");
+        let (_requests, incoming) = crossbeam_channel::unbounded();
+        let mut reactor =
+            Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming).expect("reactor");
+        let [poisoned, sound] = [0, 0].map(|_| carriage());
+        let (closed, info) = connect(&mut reactor, poisoned);
+        let (open, _) = connect(&mut reactor, sound);
+        let Token::Relay(serial, _) = Token::unpack(info.id.0) else {
+            panic!("a sender's handle names a relay")
+        };
+        assert!(
+            reactor
+                .with_link::<()>(serial, |_, _| panic!("on purpose"))
+                .is_none()
+        );
+        assert_eq!(reactor.links.len(), 1);
+        assert!(
+            unix::is_write_closed(closed.as_raw_fd()),
+            "the program is told"
+        );
+        assert!(!unix::is_write_closed(open.as_raw_fd()));
+        connect(&mut reactor, poisoned);
+    }
+
+    #[test]
+    fn who_asks_is_never_left_waiting() {
+        let wake = sys::eventfd().expect("eventfd");
+        let (requests, incoming) = crossbeam_channel::unbounded();
+        let mut reactor =
+            Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming).expect("reactor");
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        requests
+            .send(Request::Unsent(Handle(u64::MAX), reply))
+            .expect("a reactor");
+        reactor.handle_requests();
+        assert_eq!(answer.recv().expect("an answer").expect("no error"), 0);
+        drop(reactor);
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        assert!(requests.send(Request::Unsent(Handle(1), reply)).is_err());
+        assert!(answer.recv().is_err(), "who asks is not left waiting");
     }
 }

@@ -40,7 +40,7 @@ pub(in crate::driver) struct Listener {
     /// `None` when the application end is closed.
     end: Option<End>,
     /// Application ends that did not fit into the pair, with their announcements.
-    hellos: VecDeque<(SessionHello, OwnedFd)>,
+    hellos: VecDeque<(SessionHello, PrivateFd)>,
     pause: Pause,
 }
 
@@ -90,7 +90,8 @@ impl Listener {
 
     /// Queue the application end of a session for `accept`.
     pub(in crate::driver) fn announce(&mut self, hello: SessionHello, app_end: OwnedFd) {
-        self.hellos.push_back((hello, app_end));
+        // It is the program's when the program has received it; as long as it waits here it is ours.
+        self.hellos.push_back((hello, PrivateFd::from(app_end)));
     }
 
     /// A pair could not be had: when to try again.
@@ -113,12 +114,10 @@ impl Listener {
                 // Too many descriptors in flight, or memory is short.
                 Err(e) if is_scarce(&e) => return self.pause.take(now),
                 Err(e) => {
+                    // EPIPE: the program has shut its reading side down.
                     let group = self.group;
-                    log_line!(
-                        log::Level::Error,
-                        "listener {group}: cannot announce a session: {e}"
-                    );
-                    self.hellos.clear();
+                    log_line!(log::Level::Info, "listener {group}: no more sessions: {e}");
+                    return Next::Over;
                 }
             }
         }
