@@ -44,6 +44,9 @@ pub const MAX_APDU: usize = 256 << 20;
 /// Weight of repairs against new data when both wait: so many RDATA, then one ODATA (RFC 3208 §5.1.3).
 const RDATA_RUN: u32 = 4;
 
+/// libpgm takes an SPM_SQN for old that is not newer than 0 when it knows none yet.
+const FIRST_SPM_SQN: Sqn = Sqn(1);
+
 /// A session does not end before this many SPMs told its FIN.
 const FINS: u32 = 8;
 
@@ -83,7 +86,7 @@ impl Source {
             txw: TxWindow::new(&config),
             repairs: Repairs::new(&config, now),
             spm: SpmSchedule::new(&config, now),
-            spm_sqn: config.first_sqn,
+            spm_sqn: FIRST_SPM_SQN,
             rate: Regulator::for_data(config.rate, config.max_tpdu, now),
             rdata_run: 0,
             closed: false,

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 /// First interval of the dense SPMs at the start.
 const START_STEP: Duration = Duration::from_millis(5);
+/// The session begins with this many SPMs: a receiver that knows none cannot ask for repairs, and libpgm
+/// takes what it misses before its first SPM for lost at once.
+const START_BURST: u32 = 3;
 /// At the start and during the linger, SPMs are at least this dense per interval: at 50 % loss a
 /// receiver misses them all once in 2¹⁶ sessions.
 const DENSITY: u32 = 16;
@@ -21,6 +24,8 @@ pub(super) struct SpmSchedule {
     start_ivl: Duration,
     /// Next of the dense SPMs of the start.
     start_at: Option<Instant>,
+    /// Of the burst, still to be sent.
+    start_burst: u32,
     ambient_ivl: Duration,
     ambient_at: Instant,
     ihb_min: Duration,
@@ -47,6 +52,7 @@ impl SpmSchedule {
             started: now,
             start_ivl: config.start_ivl,
             start_at: Some(now),
+            start_burst: START_BURST,
             ambient_ivl: config.ambient_spm_ivl,
             ambient_at: now + config.ambient_spm_ivl,
             ihb_min: config.ihb_min,
@@ -138,8 +144,12 @@ impl SpmSchedule {
         self.ihb_at = Some(now + self.ihb);
     }
 
-    /// 0, 5, 10, 20, 40 ms … after the start, no further apart than the density asks.
-    fn next_start(&self, now: Instant) -> Option<Instant> {
+    /// A burst, then 5, 10, 20, 40 ms … after the start, no further apart than the density asks.
+    fn next_start(&mut self, now: Instant) -> Option<Instant> {
+        self.start_burst = self.start_burst.saturating_sub(1);
+        if self.start_burst > 0 {
+            return Some(now);
+        }
         let elapsed = now.saturating_duration_since(self.started);
         let step = elapsed.min(self.start_ivl / DENSITY).max(START_STEP);
         let at = now + step;
@@ -179,9 +189,9 @@ mod tests {
         let t0 = Instant::now();
         let mut s = SpmSchedule::new(&config(), t0);
         let sent = run(&mut s, t0, ms(5_000));
-        assert_eq!(sent[..6], [0, 5, 10, 20, 40, 80]);
+        assert_eq!(sent[..8], [0, 0, 0, 5, 10, 20, 40, 80]);
         let start = sent.iter().filter(|at| **at <= 1_000).count();
-        assert!((18..=24).contains(&start), "{sent:?}");
+        assert!((20..=26).contains(&start), "{sent:?}");
         assert_eq!(
             sent[sent.len() - 4..],
             [2_000, 3_000, 4_000, 5_000],
@@ -199,7 +209,7 @@ mod tests {
             ..config()
         };
         let mut s = SpmSchedule::new(&config, t0);
-        s.on_sent(t0);
+        run(&mut s, t0, ms(1));
         s.on_data(t0);
         assert_eq!(run(&mut s, t0, ms(400)), [4, 12, 28, 60, 124, 224, 324]);
         let t1 = t0 + ms(400);
@@ -217,7 +227,7 @@ mod tests {
             ..config()
         };
         let mut s = SpmSchedule::new(&config, t0);
-        s.on_sent(t0);
+        run(&mut s, t0, ms(1));
         s.on_data(t0);
         s.on_spmr(t0 + ms(50));
         assert_eq!(run(&mut s, t0, ms(400)), [50, 150, 350]);
@@ -232,7 +242,7 @@ mod tests {
             ..config()
         };
         let mut s = SpmSchedule::new(&config, t0);
-        s.on_sent(t0);
+        run(&mut s, t0, ms(1));
         let mut sent = Vec::new();
         for i in 1..=300 {
             let now = t0 + ms(i);
@@ -253,7 +263,7 @@ mod tests {
             ..config()
         };
         let mut s = SpmSchedule::new(&config, t0);
-        s.on_sent(t0);
+        run(&mut s, t0, ms(1));
         let t1 = t0 + ms(100);
         s.on_spmr(t1);
         assert_eq!(s.due(), t1);
