@@ -177,17 +177,22 @@ fn take_part(
     let _held = socket.receiving.lock()?;
     let peek = flags & libc::MSG_PEEK != 0;
     let start = if peek { sys::peek_offset(fd)? } else { 0 };
-    let attempt = sys::receive(fd, buffers, libc::MSG_PEEK | flags & libc::MSG_TRUNC);
-    let received = match or_wait(attempt)? {
-        Step::Done(received) => received,
-        Step::Wait => return Ok(Step::Wait),
-    };
-    let truncated = received.flags & libc::MSG_TRUNC != 0;
-    if received.file.is_some() || received.flags & libc::MSG_CTRUNC != 0 {
+    let received = loop {
+        let attempt = sys::receive(fd, buffers, libc::MSG_PEEK | flags & libc::MSG_TRUNC);
+        let received = match or_wait(attempt)? {
+            Step::Done(received) => received,
+            Step::Wait => return Ok(Step::Wait),
+        };
+        if received.file.is_none() && received.flags & libc::MSG_CTRUNC == 0 {
+            break received;
+        }
         // The token's octets are in the caller's buffer, and not what it will get.
         sys::set_peek_offset(fd, 0)?;
-        return take_big_part(fd, received, buffers, flags);
-    }
+        if let Some(part) = take_big_part(fd, received, buffers, flags)? {
+            return Ok(Step::Done(part));
+        }
+    };
+    let truncated = received.flags & libc::MSG_TRUNC != 0;
     if received.len == 0 && !truncated {
         return Ok(Step::Done(Part::END));
     }
@@ -195,20 +200,24 @@ fn take_part(
         len: received.len,
         flags: if truncated { 0 } else { libc::MSG_EOR },
     };
-    finish(fd, part, flags, || sys::set_peek_offset(fd, start))
+    finish(fd, part, flags, || sys::set_peek_offset(fd, start)).map(Step::Done)
 }
 
-/// The same for a message in a file.
+/// The same for a message in a file. `None`: it had been read to its end, by a process that ended before it
+/// could drop it, and is dropped now.
 fn take_big_part(
     fd: c_int,
     received: Received,
     buffers: Iov,
     flags: c_int,
-) -> Result<Step<Part>, Errno> {
+) -> Result<Option<Part>, Errno> {
     // The kernel could not give us the descriptor: the program has too many open.
     let file = received.file.ok_or(Errno(libc::EMFILE))?;
     let (len, at) = sys::file_extent(&file)?;
     let rest = len.saturating_sub(at);
+    if rest == 0 {
+        return sys::discard(fd).map(|()| None);
+    }
     let taken = if flags & libc::MSG_PEEK != 0 {
         let at = i64::try_from(at).map_err(|_| Errno(libc::EIO))?;
         buffers.read_at(&file, at)?
@@ -223,7 +232,7 @@ fn take_big_part(
         },
         flags: if taken == rest { libc::MSG_EOR } else { 0 },
     };
-    finish(fd, part, flags, || Ok(()))
+    finish(fd, part, flags, || Ok(())).map(Some)
 }
 
 /// Drop the message if the caller had all of it; undo a peek.
@@ -232,7 +241,7 @@ fn finish(
     mut part: Part,
     flags: c_int,
     undo: impl FnOnce() -> Result<(), Errno>,
-) -> Result<Step<Part>, Errno> {
+) -> Result<Part, Errno> {
     let complete = part.flags & libc::MSG_EOR != 0;
     if flags & libc::MSG_PEEK != 0 {
         undo()?;
@@ -243,7 +252,7 @@ fn finish(
         part.flags = libc::MSG_EOR | libc::MSG_TRUNC;
         sys::discard(fd)?;
     }
-    Ok(Step::Done(part))
+    Ok(part)
 }
 
 /// Octets of the next message that are still to be read (FIONREAD).
