@@ -29,7 +29,7 @@ impl Net {
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let group = Ipv4Addr::new(239, 64 + (serial % 64) as u8, high, low);
-        let unicast = 20_000 + (std::process::id() as u16 % 5_000) * 4 + serial % 2 * 2;
+        let unicast = 20_000 + (std::process::id() as u16 % 3_000) * 4 + serial % 2 * 2;
         let encap = UdpEncap {
             unicast,
             multicast: unicast + 1,
