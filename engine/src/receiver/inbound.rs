@@ -33,7 +33,7 @@ impl Peer {
             self.counters.plain.dropped_malformed += 1;
             return;
         };
-        if !self.admit(now, data, is_repair) {
+        if !self.admit(now, data, &tpdu.options, is_repair) {
             return;
         }
         let is_past_end = self
@@ -72,21 +72,22 @@ impl Peer {
             self.spmr.want(now, &self.config, &mut self.rng);
         }
         if tpdu.options.fin && self.phase == Phase::Open {
-            self.finish(data.sqn.next(), Read::Fin);
+            self.finish(self.rxw.lead().next(), Read::Fin);
         }
         self.settle(now);
     }
 
     /// Whether a data packet may enter the window; the first one opens it.
-    fn admit(&mut self, now: Instant, data: Data, is_repair: bool) -> bool {
+    fn admit(&mut self, now: Instant, data: Data, options: &Options, is_repair: bool) -> bool {
         if self.phase == Phase::Open {
             return true;
         }
-        // §6.1: reception starts with data inside the advertised window. A repair says nothing about
-        // what is new: to begin with it would mean to ask for all that came after.
         let first = self.phase == Phase::Listening;
         let is_older = !first && data.sqn.since(self.rxw.base()) < 0;
-        if data.trail.is_newer_than(data.sqn) || (is_repair && (first || is_older)) {
+        // §6.1: reception starts with data inside the advertised window. A repair says nothing about
+        // what is new: to begin with it would mean to ask for all that came after.
+        let proves_start = !is_repair || options.syn || options.join.is_some();
+        if data.trail.is_newer_than(data.sqn) || ((first || is_older) && !proves_start) {
             return false;
         }
         if first {

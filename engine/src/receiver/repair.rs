@@ -236,3 +236,40 @@ pub(super) fn older(a: Sqn, b: Sqn) -> Sqn {
 pub(super) fn newer(a: Sqn, b: Sqn) -> Sqn {
     if a.is_newer_than(b) { a } else { b }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::rxw::Packet;
+
+    #[test] // gaps that open and close faster than their timers end do not pile timers up
+    fn short_gaps_leave_few_timers() {
+        let now = Instant::now();
+        let config = ReceiverConfig {
+            nak_bo_ivl: Duration::from_secs(5),
+            ..ReceiverConfig::default()
+        };
+        let mut rxw = Rxw::new(1 << 16, 1 << 30);
+        let mut repair = Repair::new(&config, now, fastrand::Rng::with_seed(1));
+        let packet = || Packet {
+            payload: Default::default(),
+            fragment: None,
+        };
+        rxw.anchor(Sqn(0));
+        // SQN 0 stays missing; of the others each odd one overtakes the even one before it.
+        for (n, even) in (2..50_000).step_by(2).enumerate() {
+            let now = now + Duration::from_micros(n as u64);
+            for sqn in [even + 1, even] {
+                rxw.extend_lead(Sqn(sqn));
+                rxw.offer(Sqn(sqn), 0, packet);
+                repair.open(now, &mut rxw, Sqn(1 << 20));
+                repair.on_gaps_closed(&mut rxw);
+            }
+            assert!(repair.timers.len() <= 2 * GAPS_MAX as usize);
+        }
+        assert_eq!(rxw.missing(), 2, "0 and 1");
+        repair.on_timeout(now + 2 * config.nak_bo_ivl, &mut rxw, &config);
+        let nak = repair.next_nak(now, &mut rxw, &config);
+        assert_eq!(nak.as_deref(), Some(&[Sqn(0), Sqn(1)][..]));
+    }
+}

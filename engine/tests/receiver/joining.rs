@@ -133,22 +133,19 @@ fn the_only_data_of_its_window_needs_no_spm() {
     assert_eq!(rig.read_apdus(), [b"nine"]);
 }
 
-#[test] // §9.6: OPT_SYN tells the start, on ODATA and on its repair
+#[test] // §9.6: OPT_SYN tells the start, on ODATA and on its repair, before or after other data
 fn syn_begins_the_session() {
-    for repair in [false, true] {
+    for deliver in [Rig::odata_with, Rig::rdata_with] {
         let mut rig = Rig::new(config());
         rig.odata(6);
-        if repair {
-            rig.spm(1, 6);
-            assert_eq!(rig.read_sqns(), [6], "late, as far as one can know");
-            continue;
-        }
-        rig.odata_with(5, 1, syn(), &[0, 0, 0, 5]);
+        assert!(!rig.peer.is_established());
+        deliver(&mut rig, 5, 1, syn(), &[0, 0, 0, 5]);
         assert_eq!(rig.read_sqns(), [5, 6]);
+
+        let mut rig = Rig::new(config());
+        deliver(&mut rig, 5, 1, syn(), &[0, 0, 0, 5]);
+        assert_eq!(rig.read_sqns(), [5]);
     }
-    let mut rig = Rig::new(config());
-    rig.odata_with(5, 1, syn(), &[0, 0, 0, 5]);
-    assert_eq!(rig.read_sqns(), [5]);
 }
 
 #[test] // O-14: OPT_JOIN on data
