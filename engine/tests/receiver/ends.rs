@@ -198,3 +198,30 @@ fn a_source_without_data_expires() {
     assert!(rig.peer.is_expired(rig.now));
     assert_eq!(rig.peer.poll_timeout(), None);
 }
+
+#[test] // an idle source that goes on with its SPMs is alive
+fn spms_keep_a_session_alive() {
+    let mut rig = Rig::begun(config());
+    rig.odata(1);
+    for _ in 0..100 {
+        rig.pass(Duration::from_secs(1));
+        rig.spm(2, 1);
+    }
+    assert!(!rig.peer.is_expired(rig.now));
+    rig.odata_with(2, 2, Options::default(), &payload(2));
+    assert_eq!(rig.read_sqns(), [1, 2]);
+}
+
+#[test] // an end further on does not replace the loss before it
+fn the_earliest_end_stays() {
+    let mut rig = Rig::begun(config());
+    rig.odata(1);
+    rig.odata(3);
+    rig.spm(3, 3);
+    for options in [fin(), rst(false, 1), rst(true, 2)] {
+        rig.spm_with(3, 3, options);
+    }
+    rig.pass(Duration::from_secs(60));
+    assert_eq!(rig.read_sqns(), [1]);
+    assert_eq!(rig.read_loss(), (2, 1));
+}
