@@ -1,5 +1,5 @@
-//! The receiver against RFC 3208, packet by packet in virtual time. Ids like R-21 are the conformance
-//! checkpoints that `docs/conformance.md` lists.
+//! The receiver against RFC 3208, packet by packet in virtual time. Ids like R-21 name conformance
+//! checkpoints: one statement of the RFC each.
 #![allow(clippy::unwrap_used)]
 
 mod apdus;
