@@ -52,7 +52,7 @@ fn native_data_and_naks_pass_the_filters_of_those_they_concern() {
     };
     send(&mut sender, &alert, &data[50..]);
     let expected: Vec<_> = data.into_iter().map(|d| (on_group(GROUP), d)).collect();
-    assert_eq!(arrivals(&mut receiver), expected);
+    assert_eq!(awaited(&mut receiver, 100), expected);
 
     let nak = tpdu(NAK, t, DPORT, 5);
     send(
@@ -66,7 +66,7 @@ fn native_data_and_naks_pass_the_filters_of_those_they_concern() {
         ..from_session(Destination::Group(GROUP))
     };
     send(&mut receiver, &copy, &[spmr]);
-    assert_eq!(arrivals(&mut sender), [(by_unicast(LO), nak)]);
+    assert_eq!(awaited(&mut sender, 1), [(by_unicast(LO), nak)]);
     assert_eq!(arrivals(&mut other), []);
     assert_eq!(
         arrivals(&mut bystander),
@@ -155,18 +155,6 @@ fn native_packets_carry_ttl_tos_and_router_alert() {
     assert_eq!((packet[0], packet[8]), (0x45, 1), "TTL 1");
 }
 
-/// The next `count` arrivals: veth delivers in a softirq, which may come late on a busy machine.
-fn awaited(carrier: &mut Carrier, count: usize) -> Vec<(Arrival, Vec<u8>)> {
-    let start = Instant::now();
-    let mut all = Vec::new();
-    while all.len() < count && start.elapsed() < Duration::from_secs(10) {
-        all.extend(arrivals(carrier));
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    all.sort_by_key(|(arrival, _)| arrival.from);
-    all
-}
-
 /// Two veth pairs, near0-far0 and near1-far1, in a network namespace of this thread's own.
 fn lab() -> Result<(), String> {
     // SAFETY: no memory is involved; the namespace of this thread alone changes.
@@ -239,8 +227,8 @@ fn interfaces_do_not_mix(open: impl Fn() -> Carrier) {
         (from(&near[1]), data[1].clone()),
     ];
     assert_eq!(awaited(&mut both, 2), [first.clone(), other.clone()]);
-    assert_eq!(arrivals(&mut one), [first]);
-    assert_eq!(arrivals(&mut second), [other]);
+    assert_eq!(awaited(&mut one, 1), [first]);
+    assert_eq!(awaited(&mut second, 1), [other]);
 
     // A receiver's word to the group leaves where it has joined, with the address it has there.
     sender.join(GROUP, DPORT, &near).expect("join");

@@ -11,6 +11,7 @@ use super::{sys, udp};
 use crate::log_line;
 use socket2::{Protocol, SockFilter, SockRef, Type};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 
@@ -23,8 +24,9 @@ const ROUTER_ALERT: [u8; 4] = [0x94, 0x04, 0, 0];
 /// Octets of IP header with Router Alert: RDATA carries it, and must be able to repeat any ODATA.
 pub(super) const OVERHEAD: usize = 20 + ROUTER_ALERT.len();
 
+/// A raw socket that passes nothing until [`attach`] says what.
 fn socket() -> io::Result<PrivateFd> {
-    udp::open(Type::RAW, Protocol::from(IPPROTO_PGM)).inspect_err(|error| {
+    let socket = udp::open(Type::RAW, Protocol::from(IPPROTO_PGM)).inspect_err(|error| {
         if error.raw_os_error() == Some(libc::EPERM) {
             log_line!(
                 Level::Error,
@@ -32,21 +34,26 @@ fn socket() -> io::Result<PrivateFd> {
                  ambient capability, or use IPPROTO_UDP"
             );
         }
-    })
+    })?;
+    attach(&socket, &Ports::default())?;
+    // Until now everything came in, to whatever group; from now on nothing does, so this ends.
+    while SockRef::from(&socket)
+        .recv(&mut [MaybeUninit::uninit()])
+        .is_ok()
+    {}
+    Ok(socket)
 }
 
-/// Socket for unicast, and to send unicast from; passes nothing until [`attach`] says what.
+/// Socket for unicast, and to send unicast from.
 pub(super) fn unicast() -> io::Result<PrivateFd> {
     let socket = socket()?;
-    attach(&socket, &Ports::default())?;
     udp::prepare_receive(&socket)?;
     Ok(socket)
 }
 
-/// Socket that receives one group from one interface; passes nothing until [`attach`] says what.
+/// Socket that receives one group from one interface.
 pub(super) fn group(group: Ipv4Addr, iface: &Interface) -> io::Result<PrivateFd> {
     let socket = socket()?;
-    attach(&socket, &Ports::default())?;
     udp::prepare_receive(&socket)?;
     SockRef::from(&socket).bind(&SocketAddrV4::new(group, 0).into())?;
     udp::join(&socket, group, iface)?;
@@ -62,8 +69,6 @@ pub(super) fn source(
     let [plain, alert] = [socket()?, socket()?];
     sys::set_ip_options(alert.as_raw_fd(), ROUTER_ALERT)?;
     for socket in [&plain, &alert] {
-        // Raw sockets receive from whom they are connected to: nobody, here.
-        attach(socket, &Ports::default())?;
         udp::prepare_source(socket, SocketAddrV4::new(group, 0), iface, options)?;
     }
     Ok([plain, alert])
