@@ -9,6 +9,7 @@
 
 use crate::errno::{self, Errno};
 use libc::{c_char, c_int, c_void};
+use pgm_engine::driver;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,9 +25,9 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Whether this thread is inside the shim, so that what it calls is ours and not the program's.
+/// Whether what this thread calls is ours and not the program's.
 pub(crate) fn is_inside() -> bool {
-    DEPTH.with(|depth| depth.get() > 0)
+    DEPTH.get() > 0 || driver::is_engine_thread()
 }
 
 /// The thread cannot be cancelled until this is dropped.
@@ -65,9 +66,9 @@ pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T, Errno>) -> Result<T, E
 
 /// [`guarded`], for what may call the engine: hooks that it reaches meanwhile pass through.
 pub(crate) fn inside<T>(body: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    DEPTH.with(|depth| depth.set(depth.get() + 1));
+    DEPTH.set(DEPTH.get() + 1);
     let result = guarded(body);
-    DEPTH.with(|depth| depth.set(depth.get() - 1));
+    DEPTH.set(DEPTH.get() - 1);
     result
 }
 

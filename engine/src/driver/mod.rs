@@ -9,6 +9,7 @@ pub mod config;
 pub mod env;
 mod fault;
 mod forward;
+mod gate;
 mod iface;
 mod link;
 pub mod log;
@@ -22,16 +23,19 @@ mod udp;
 mod unix;
 
 pub use pair::{Identity, Role, identify, make_pair, park};
-pub use private::{PrivateFd, for_each_private_fd, forget_in_child, is_private_fd};
+pub use private::{
+    PrivateFd, for_each_private_fd, forget_in_child, is_engine_thread, is_private_fd,
+};
 
 use crate::log_line;
 use crate::stats::{ReceiverStats, SourceStats};
 use config::{Defaults, ListenOptions, SendOptions};
 use crossbeam_channel::Sender;
+use gate::{Gate, Keeper};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How PGM travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +81,8 @@ struct Shared {
     requests: Sender<Request>,
     /// The eventfd the engine thread waits for.
     wake: PrivateFd,
+    /// Where `drain` waits.
+    gate: &'static Gate,
     generation: u32,
 }
 
@@ -92,7 +98,6 @@ enum Request {
     SenderStats(Handle, Reply<Option<SourceStats>>),
     SessionStats(Handle, Reply<Option<ReceiverStats>>),
     Unsent(Handle, Reply<usize>),
-    Drain(Instant, Reply<()>),
 }
 
 /// What `connect` and `listen` have in common.
@@ -103,9 +108,6 @@ struct Target {
     group: SocketAddrV4,
     engine_end: PrivateFd,
 }
-
-/// `drain` gives up this much after its limit if the engine thread does not even say so.
-const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Start the engine thread: all signals blocked, named `pgmshim`, its descriptors CLOEXEC and high.
@@ -128,12 +130,14 @@ impl Engine {
     pub fn start_with(defaults: Defaults) -> io::Result<Self> {
         let wake = sys::eventfd()?;
         let (requests, incoming) = crossbeam_channel::unbounded();
-        thread::spawn(defaults, wake.as_raw_fd(), incoming)?;
+        let gate = Gate::new();
+        thread::spawn(defaults, wake.as_raw_fd(), incoming, Keeper::new(gate))?;
         let generation = private::generation();
         Ok(Self {
             shared: Box::leak(Box::new(Shared {
                 requests,
                 wake,
+                gate,
                 generation,
             })),
         })
@@ -230,15 +234,11 @@ impl Engine {
 
     /// Wait until every sender has finished its linger, or `limit` passed; senders whose application end is
     /// still open are treated as closed after what they have queued. Called as the process ends (D5). A
-    /// second call does not wait again for what the first gave up.
+    /// second call does not wait again for what the first gave up. Async-signal-safe, as `_exit` is.
     pub fn drain(&self, limit: Duration) {
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        let Some(until) = Instant::now().checked_add(limit) else {
-            return;
-        };
-        if self.submit(Request::Drain(until, reply)) {
-            // Given up or the engine gone: either way there is nothing to wait for any more.
-            let _ = answer.recv_deadline(until + DRAIN_GRACE);
+        if self.is_here() {
+            let wake = self.shared.wake.as_raw_fd();
+            self.shared.gate.wait(limit, || sys::eventfd_signal(wake));
         }
     }
 

@@ -4,6 +4,7 @@
 //! Everything here but [`PrivateFd::from`] is async-signal-safe.
 
 use super::sys;
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -79,6 +80,21 @@ pub fn forget_in_child() {
 /// Tells engines of this process from those of its ancestors.
 pub(super) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+thread_local! {
+    static IS_ENGINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The calling thread is an engine thread from now on.
+pub(super) fn this_is_the_engine() {
+    IS_ENGINE.set(true);
+}
+
+/// Whether the calling thread is an engine thread: what it calls is never the program's doing.
+#[must_use]
+pub fn is_engine_thread() -> bool {
+    IS_ENGINE.get()
 }
 
 /// A descriptor of the engine: CLOEXEC, numbered high, registered until it is closed.

@@ -2,9 +2,10 @@
 
 use super::carrier::Carrier;
 use super::config::Defaults;
+use super::gate::Keeper;
 use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
 use super::sys::{self, Epoll};
-use super::{Carriage, Handle, Reply, Request, log, unix};
+use super::{Carriage, Handle, Request, log, private, unix};
 use crate::log_line;
 use crate::num::Gsi;
 use crossbeam_channel::Receiver;
@@ -27,8 +28,9 @@ pub(super) fn spawn(
     defaults: Defaults,
     wake: RawFd,
     requests: Receiver<Request>,
+    gate: Keeper,
 ) -> io::Result<()> {
-    let reactor = Reactor::new(defaults, wake, requests)?;
+    let reactor = Reactor::new(defaults, wake, requests, gate)?;
     let builder = thread::Builder::new()
         .name("pgmshim".into())
         .stack_size(STACK);
@@ -43,8 +45,8 @@ struct Reactor {
     last_serial: u32,
     wake: RawFd,
     requests: Receiver<Request>,
-    /// Who waits for the sources to finish, and for how long.
-    drains: Vec<(Instant, Reply<()>)>,
+    /// Where the end of the process waits for the sources to finish.
+    gate: Keeper,
     /// A drain ended by its limit: another one would wait for the same.
     gave_up: bool,
     /// There is more to do than the last round did.
@@ -52,7 +54,12 @@ struct Reactor {
 }
 
 impl Reactor {
-    fn new(defaults: Defaults, wake: RawFd, requests: Receiver<Request>) -> io::Result<Self> {
+    fn new(
+        defaults: Defaults,
+        wake: RawFd,
+        requests: Receiver<Request>,
+        gate: Keeper,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(wake, libc::EPOLLIN.cast_unsigned(), Token::Wake.pack())?;
         let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
@@ -70,13 +77,14 @@ impl Reactor {
             last_serial: 0,
             wake,
             requests,
-            drains: Vec::new(),
+            gate,
             gave_up: false,
             busy: false,
         })
     }
 
     fn run(mut self) {
+        private::this_is_the_engine();
         unix::sharpen_timers();
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         loop {
@@ -93,7 +101,7 @@ impl Reactor {
                 }
             }
             self.service();
-            self.answer_drains();
+            self.answer_drain();
         }
     }
 
@@ -105,8 +113,7 @@ impl Reactor {
             .links
             .values()
             .filter_map(|(_, link)| link.poll_timeout());
-        let drains = self.drains.iter().map(|(until, _)| *until);
-        let due = links.chain(drains).min()?;
+        let due = links.chain(self.gate.deadline()).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -115,6 +122,11 @@ impl Reactor {
             Token::Wake => {
                 sys::eventfd_clear(self.wake);
                 self.handle_requests();
+                if self.gate.look() {
+                    for (_, link) in self.links.values_mut() {
+                        link.last_call();
+                    }
+                }
             }
             Token::Port(serial, port) => {
                 self.with_link(serial, |link, cx| link.receive(port, cx));
@@ -209,12 +221,6 @@ impl Reactor {
                 });
                 let _ = reply.send(Ok(unsent.unwrap_or(0)));
             }
-            Request::Drain(until, reply) => {
-                for (_, link) in self.links.values_mut() {
-                    link.last_call();
-                }
-                self.drains.push((until, reply));
-            }
         }
     }
 
@@ -261,34 +267,32 @@ impl Reactor {
         f(link, key)
     }
 
-    /// Answer the drains that are over.
-    fn answer_drains(&mut self) {
-        if self.drains.is_empty() {
+    /// Answer a drain that is over.
+    fn answer_drain(&mut self) {
+        let Some(until) = self.gate.deadline() else {
             return;
-        }
-        let (now, gave_up) = (Instant::now(), self.gave_up);
+        };
         let done = !self.links.values().any(|(_, link)| link.has_sources());
-        let mut limit_passed = false;
-        self.drains.retain(|(until, reply)| {
-            let over = done || gave_up || *until <= now;
-            if over {
-                limit_passed |= !done;
-                let _ = reply.send(Ok(()));
-            }
-            !over
-        });
-        self.gave_up |= limit_passed;
+        if done || self.gave_up || until <= Instant::now() {
+            self.gave_up |= !done;
+            self.gate.open();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::config::UdpEncap;
+    use super::super::gate::Gate;
     use super::super::pair::{Role, make_pair};
     use super::super::{Mode, SenderInfo, Target};
     use super::*;
     use std::net::{SocketAddrV4, UdpSocket};
     use std::os::fd::{AsRawFd, OwnedFd};
+
+    fn keeper() -> Keeper {
+        Keeper::new(Gate::new())
+    }
 
     /// Ports nobody uses.
     fn carriage() -> Carriage {
@@ -317,8 +321,8 @@ mod tests {
     fn a_panic_closes_one_carriage_and_nothing_else() {
         let wake = sys::eventfd().expect("eventfd");
         let (_requests, incoming) = crossbeam_channel::unbounded();
-        let mut reactor =
-            Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming).expect("reactor");
+        let mut reactor = Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming, keeper())
+            .expect("reactor");
         let [poisoned, sound] = [0, 0].map(|_| carriage());
         let (closed, info) = connect(&mut reactor, poisoned);
         let (open, _) = connect(&mut reactor, sound);
@@ -343,8 +347,8 @@ mod tests {
     fn who_asks_is_never_left_waiting() {
         let wake = sys::eventfd().expect("eventfd");
         let (requests, incoming) = crossbeam_channel::unbounded();
-        let mut reactor =
-            Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming).expect("reactor");
+        let mut reactor = Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming, keeper())
+            .expect("reactor");
         let (reply, answer) = crossbeam_channel::bounded(1);
         requests
             .send(Request::Unsent(Handle(u64::MAX), reply))

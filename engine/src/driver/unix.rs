@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 /// Most messages of one `recvmmsg` or `sendmmsg`.
 pub(super) const BATCH: usize = 32;
@@ -461,6 +463,26 @@ pub(super) fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: `before` was filled above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };
     result
+}
+
+/// Wait until the word is woken, unless it is not `expected` any more; at most `timeout`. May return early.
+/// Async-signal-safe.
+pub(super) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) {
+    let timeout = libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let (word, timeout) = (word.as_ptr(), &raw const timeout);
+    // SAFETY: word and timeout are valid for the call; the kernel only reads them.
+    unsafe { libc::syscall(libc::SYS_futex, word, operation, expected, timeout) };
+}
+
+/// Wake everyone who waits for the word.
+pub(super) fn futex_wake_all(word: &AtomicU32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the word is valid for the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, libc::c_int::MAX) };
 }
 
 /// Let timers of the calling thread fire when they are due, not up to 50 µs later: pacing needs it.
