@@ -89,7 +89,7 @@ build_shim() {
 compile() {
     local output=$1 source=$2
     shift 2
-    gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -I"$ROOT/include" -I"$ROOT/c-tests" \
+    gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -fmacro-prefix-map="$ROOT/=" -I"$ROOT/include" -I"$ROOT/c-tests" \
         "$@" -o "$output" "$source"
 }
 
