@@ -5,9 +5,9 @@
  * them. Exit status: 0 passed, 77 cannot run here (the reason is printed), anything else failed.
  * Include this first. Environment, with defaults so that a test also runs by hand under LD_PRELOAD:
  *
- *   PGM_TEST_PROTO   17 (PGM in UDP) or 113 (native)
- *   PGM_TEST_GROUP   first group address of this test; group(n) adds n
- *   PGM_TEST_PORT    first session port of this test; group(n) adds n
+ *   CHECK_PROTO   17 (PGM in UDP) or 113 (native)
+ *   CHECK_GROUP   first group address of this test; group(n) adds n
+ *   CHECK_PORT    first session port of this test; group(n) adds n
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -149,7 +149,7 @@ HELPER void sleep_ms(int ms)
 
 HELPER int protocol(void)
 {
-    const char *text = getenv("PGM_TEST_PROTO");
+    const char *text = getenv("CHECK_PROTO");
     return text != NULL ? atoi(text) : IPPROTO_UDP;
 }
 
@@ -168,7 +168,7 @@ HELPER struct sockaddr_in address(const char *ip, int port)
 /* The n-th group and port of this test. */
 HELPER struct sockaddr_in group(int n)
 {
-    const char *ip = getenv("PGM_TEST_GROUP"), *port = getenv("PGM_TEST_PORT");
+    const char *ip = getenv("CHECK_GROUP"), *port = getenv("CHECK_PORT");
     struct sockaddr_in a = address(ip != NULL ? ip : "239.192.0.1", (port ? atoi(port) : 7500) + n);
 
     a.sin_addr.s_addr = htonl(ntohl(a.sin_addr.s_addr) + (uint32_t)n);
