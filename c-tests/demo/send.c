@@ -33,11 +33,11 @@ static double now(void)
 /* A bar that is redrawn on a terminal, a line every tenth otherwise. */
 static void progress(unsigned long long done, unsigned long long total, double start)
 {
-    static int shown = -1;
+    static int shown = 0;
     int terminal = isatty(STDERR_FILENO), percent = total ? (int)(done * 100 / total) : 100;
     double seconds = now() - start;
 
-    if (percent == shown || (!terminal && percent / 10 == shown / 10 && shown >= 0))
+    if (percent == shown || (!terminal && percent / 10 == shown / 10))
         return;
     shown = percent;
     fprintf(stderr, "%s  sent %3d %%  %7.1f MiB  %6.1f Mbit/s%s", terminal ? "\r" : "", percent,
@@ -88,8 +88,8 @@ int main(int argc, char **argv)
     /* The end of the stream; repairs are served until the receivers have everything. */
     if (shutdown(fd, SHUT_WR) != 0)
         die("shutdown");
-    sleep(1);
-    double seconds = now() - start - 1;
+    double seconds = now() - start;
+    sleep(1); /* most of the repairs asked for at the end are in the counters then */
     if (getsockopt(fd, IPPROTO_PGM, RM_SENDER_STATISTICS, &stats, &len) != 0)
         die("RM_SENDER_STATISTICS");
     printf("bytes=%llu messages=%llu mbits=%.1f odata=%llu naks=%llu repairs=%llu\n", bytes, messages,
