@@ -99,9 +99,10 @@ class Lab:
         """Drop this share of the packets that arrive at a host, whatever they are."""
         rules = "add table netdev loss\ndelete table netdev loss\n"
         if percent:
+            which = "" if percent >= 100 else f" numgen random mod 1000 < {round(percent * 10)}"
             rules += (
                 "table netdev loss { chain in { type filter hook ingress device eth priority 0;"
-                f" numgen random mod 1000 < {round(percent * 10)} counter drop; }}; }}\n"
+                f"{which} counter drop; }}; }}\n"
             )
         subprocess.run(
             ["ip", "netns", "exec", self.hosts[host], "nft", "-f", "-"], input=rules, text=True, check=True
