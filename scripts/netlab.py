@@ -84,12 +84,18 @@ class Lab:
         else:
             sh("ip", "link", "add", "eth", "netns", self.hosts[0], "type", "veth", "peer", "name", "eth", "netns", self.hosts[1])
         for i, host in enumerate(self.hosts):
-            # One datagram, one packet: otherwise a batch the kernel carries as one would be lost as one.
-            sh("ip", "netns", "exec", host, "ethtool", "-K", "eth", "tx-udp-segmentation", "off")
             sh("ip", "-n", host, "addr", "add", f"{self.address(i)}/24", "dev", "eth")
             sh("ip", "-n", host, "link", "set", "lo", "up")
             sh("ip", "-n", host, "link", "set", "eth", "up")
             sh("ip", "-n", host, "route", "add", "224.0.0.0/4", "dev", "eth")
+
+        self.one_by_one(True)
+
+    def one_by_one(self, on):
+        """Whether every datagram crosses the network as a packet of its own: a batch that the kernel carries
+        as one packet would be lost as one. Off is how a veth comes."""
+        for host in self.hosts:
+            sh("ip", "netns", "exec", host, "ethtool", "-K", "eth", "tx-udp-segmentation", "off" if on else "on")
 
     def address(self, host):
         """IPv4 address of a host."""

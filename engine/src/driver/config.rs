@@ -192,7 +192,7 @@ impl Default for Defaults {
             exit_limit: Duration::from_secs(60),
             fault_loss: 0.0,
             fault_seed: random_seed(),
-            gso: false,
+            gso: true,
         }
     }
 }

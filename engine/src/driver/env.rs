@@ -298,7 +298,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "PGM_GSO",
         values: "on or off",
-        help: "Let the kernel cut runs of equal UDP datagrams (UDP_SEGMENT). Default off.",
+        help: "Let the kernel cut runs of equal UDP datagrams (UDP_SEGMENT). Default on.",
         set: |draft, value| assign(&mut draft.defaults.gso, switch(value)),
     },
     Variable {
@@ -590,7 +590,7 @@ mod tests {
             ("PGM_RXW_BYTES", "4M"),
             ("PGM_MAX_APDU", "16M"),
             ("PGM_PEER_EXPIRY", "10s"),
-            ("PGM_GSO", "on"),
+            ("PGM_GSO", "off"),
             ("PGM_FAULT_LOSS", "5%"),
             ("PGM_FAULT_SEED", "7"),
         ];
