@@ -221,7 +221,14 @@ impl Defaults {
             })
             .collect();
         let (draft, errors) = env::apply(Draft::default(), &variables);
-        log::set_level(draft.log);
+        // Nobody who asked for nothing is written to; a setting made is asking.
+        let asked = variables.iter().any(|(name, _)| !env::is_foreign(name));
+        let level = if asked {
+            log::Level::Warn
+        } else {
+            log::Level::Off
+        };
+        log::set_level(draft.log.unwrap_or(level));
         for name in env::unknown(&variables) {
             log_line!(log::Level::Warn, "{name}: no such setting, ignored");
         }

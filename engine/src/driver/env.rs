@@ -24,8 +24,8 @@ pub struct Variable {
 pub struct Draft {
     /// What it will be.
     pub defaults: Defaults,
-    /// PGM_LOG.
-    pub log: Level,
+    /// PGM_LOG, if set.
+    pub log: Option<Level>,
     /// PGM_RATE, kbit/s; the three of the window are combined at the end.
     rate_kbits: Option<u32>,
     /// PGM_WINDOW, octets.
@@ -38,7 +38,7 @@ impl Default for Draft {
     fn default() -> Self {
         Self {
             defaults: Defaults::default(),
-            log: Level::Warn,
+            log: None,
             rate_kbits: None,
             bytes: None,
             msecs: None,
@@ -67,8 +67,8 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "PGM_LOG",
         values: "off, error, warn, info or debug",
-        help: "What is written to standard error. Default warn.",
-        set: |draft, value| assign(&mut draft.log, level(value)),
+        help: "What is written to standard error. Default warn if any setting is made, else off.",
+        set: |draft, value| assign_some(&mut draft.log, level(value)),
     },
     Variable {
         name: "PGM_INTERFACE",
@@ -362,11 +362,12 @@ pub(super) fn unknown(variables: &[(String, String)]) -> impl Iterator<Item = &s
     variables
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| {
-            !name.starts_with(TESTS)
-                && !OPENPGM.contains(name)
-                && VARIABLES.iter().all(|v| v.name != *name)
-        })
+        .filter(|name| !is_foreign(name) && VARIABLES.iter().all(|v| v.name != *name))
+}
+
+/// Whether the name, though it begins as ours, is somebody else's.
+pub(super) fn is_foreign(name: &str) -> bool {
+    name.starts_with(TESTS) || OPENPGM.contains(&name)
 }
 
 fn assign<T>(place: &mut T, value: Option<T>) -> Option<()> {

@@ -1,7 +1,7 @@
 //! Log lines on stderr; async-signal-safe: one `write` per line, no allocation, `errno` preserved.
 //!
-//! `PGM_LOG` sets the level; without it errors and warnings are shown, because a variable nobody
-//! understands or a missing privilege must not be silent.
+//! `PGM_LOG` sets the level. Without it nothing is shown, unless the environment makes another setting:
+//! then errors and warnings are, because a value nobody understands must not be silent.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -36,7 +36,7 @@ impl Level {
     }
 }
 
-static LEVEL: AtomicU8 = AtomicU8::new(Level::Warn as u8);
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Off as u8);
 
 /// Show lines up to this level from now on.
 pub fn set_level(level: Level) {
