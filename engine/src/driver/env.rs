@@ -20,7 +20,7 @@ pub struct Variable {
 }
 
 /// Defaults while variables are applied.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// What it will be.
     pub defaults: Defaults,
@@ -32,18 +32,6 @@ pub struct Draft {
     bytes: Option<u32>,
     /// PGM_WINDOW_MS.
     msecs: Option<u32>,
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        Self {
-            defaults: Defaults::default(),
-            log: None,
-            rate_kbits: None,
-            bytes: None,
-            msecs: None,
-        }
-    }
 }
 
 const DURATION: &str = "a time with us, ms or s; a plain number is milliseconds";
