@@ -1,8 +1,8 @@
 //! One missing SQN and its NAK state machine; the queue of its timers; the random back-off
 //! (RFC 3208 §6.3). Reads no clock and sends nothing.
 
+use super::waits::Waits;
 use crate::num::Sqn;
-use crate::receiver::ReceiverConfig;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
@@ -11,10 +11,6 @@ use std::time::{Duration, Instant};
 /// Beyond it their NCFs and NAKs change nothing that the table does not bound by retries, so that a
 /// forged stream cannot hold a gap for ever, nor silence our own NAKs (RFC 3208 §10).
 const RESTARTS_MAX: u8 = 20;
-
-/// Retries at the plain interval before it doubles: loss is repaired fast, a dead path is not pestered.
-const RETRIES_PER_DOUBLING: u32 = 8;
-const DOUBLINGS_MAX: u32 = 4;
 
 /// Where the recovery of an SQN stands. `BackOff` and `Due` are "pending", with `WaitNcf`, in the RFC's
 /// words; `WaitNcf` and `WaitData` have a NAK outstanding.
@@ -41,6 +37,8 @@ pub(super) struct Gap {
     ncf_tries: u32,
     data_tries: u32,
     restarts: u8,
+    /// When a repair was first asked for, by us or by somebody else.
+    asked: Option<Instant>,
 }
 
 /// What follows from a timer.
@@ -73,6 +71,7 @@ impl Gap {
             ncf_tries: 0,
             data_tries: 0,
             restarts: 0,
+            asked: None,
         }
     }
 
@@ -81,7 +80,7 @@ impl Gap {
     pub(super) fn on_timeout(
         &mut self,
         now: Instant,
-        config: &ReceiverConfig,
+        waits: &Waits,
         source_is_busy: impl FnOnce(Duration) -> bool,
     ) -> Step {
         match self.state {
@@ -92,20 +91,20 @@ impl Gap {
             State::Due => return Step::Wait,
             State::WaitNcf => {
                 self.ncf_tries += 1;
-                if self.ncf_tries > config.nak_ncf_retries {
+                if self.ncf_tries > waits.ncf_retries {
                     return Step::Lost(Cause::NcfRetries);
                 }
             }
             State::WaitData => {
                 // NAK_RDATA_IVL is a least wait (§6.3: "at least"). This prolongs it no more often than
                 // older SQNs get repaired, so it ends.
-                let ivl = self.rdata_ivl(config);
+                let ivl = waits.rdata_ivl(self.data_tries);
                 if source_is_busy(ivl) {
                     self.deadline = now + ivl;
                     return Step::Wait;
                 }
                 self.data_tries += 1;
-                if self.data_tries > config.nak_data_retries {
+                if self.data_tries > waits.data_retries {
                     return Step::Lost(Cause::DataRetries);
                 }
             }
@@ -116,24 +115,33 @@ impl Gap {
     }
 
     /// Our NAK goes out now.
-    pub(super) fn on_sent(&mut self, now: Instant, config: &ReceiverConfig) {
+    pub(super) fn on_sent(&mut self, now: Instant, waits: &Waits) {
         self.state = State::WaitNcf;
-        self.deadline = now + self.rpt_ivl(config);
+        self.deadline = now + waits.rpt_ivl(self.ncf_tries);
+        self.asked.get_or_insert(now);
+    }
+
+    /// How long the repair that came took, if it is the answer to the first request.
+    pub(super) fn repair_took(&self, now: Instant) -> Option<Duration> {
+        let first = self.ncf_tries + self.data_tries == 0;
+        let asked = self.asked.filter(|_| first)?;
+        Some(now.saturating_duration_since(asked))
     }
 
     /// An NCF names this SQN. Whether a NAK of ours was made needless.
-    pub(super) fn on_ncf(&mut self, now: Instant, config: &ReceiverConfig) -> bool {
+    pub(super) fn on_ncf(&mut self, now: Instant, waits: &Waits) -> bool {
         let pending = matches!(self.state, State::BackOff | State::Due);
         if self.state != State::WaitNcf && !self.may_restart() {
             return false;
         }
         self.state = State::WaitData;
-        self.deadline = now + self.rdata_ivl(config);
+        self.deadline = now + waits.rdata_ivl(self.data_tries);
+        self.asked.get_or_insert(now);
         pending
     }
 
     /// Another receiver's NAK names this SQN. Whether a NAK of ours was made needless.
-    pub(super) fn on_nak(&mut self, now: Instant, config: &ReceiverConfig) -> bool {
+    pub(super) fn on_nak(&mut self, now: Instant, waits: &Waits) -> bool {
         if !self.may_restart() {
             return false;
         }
@@ -141,11 +149,11 @@ impl Gap {
             // §6.3: the prose wants NAK_RDATA_IVL here, the diagram WAIT_NCF with NAK_RPT_IVL.
             State::BackOff | State::Due => {
                 self.state = State::WaitNcf;
-                self.deadline = now + self.rpt_ivl(config);
+                self.deadline = now + waits.rpt_ivl(self.ncf_tries);
                 return true;
             }
-            State::WaitNcf => self.deadline = now + self.rpt_ivl(config),
-            State::WaitData => self.deadline = now + self.rdata_ivl(config),
+            State::WaitNcf => self.deadline = now + waits.rpt_ivl(self.ncf_tries),
+            State::WaitData => self.deadline = now + waits.rdata_ivl(self.data_tries),
         }
         false
     }
@@ -155,18 +163,6 @@ impl Gap {
         self.restarts += u8::from(may);
         may
     }
-
-    fn rpt_ivl(&self, config: &ReceiverConfig) -> Duration {
-        stretched(config.nak_rpt_ivl, self.ncf_tries)
-    }
-
-    fn rdata_ivl(&self, config: &ReceiverConfig) -> Duration {
-        stretched(config.nak_rdata_ivl, self.data_tries)
-    }
-}
-
-fn stretched(ivl: Duration, tries: u32) -> Duration {
-    ivl * (1 << (tries / RETRIES_PER_DOUBLING).min(DOUBLINGS_MAX))
 }
 
 /// Random back-off within NAK_BO_IVL.

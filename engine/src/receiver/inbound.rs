@@ -49,8 +49,10 @@ impl Peer {
             payload: Bytes::copy_from_slice(payload),
             fragment,
         };
+        let gap = self.rxw.gap(data.sqn).filter(|_| is_repair);
+        let took = gap.and_then(|gap| gap.repair_took(now));
         match self.rxw.offer(data.sqn, len, packet) {
-            Offer::Taken if is_repair => self.repair.on_repair(now, data.sqn),
+            Offer::Taken if is_repair => self.repair.on_repair(now, data.sqn, took),
             Offer::Taken => {}
             Offer::Duplicate => self.counters.plain.duplicates += 1,
             Offer::Full => self.counters.plain.dropped_window_full += 1,
@@ -177,7 +179,7 @@ impl Peer {
         }
         self.settle(now);
         for sqn in ncf.sqns() {
-            let suppressed = self.repair.on_ncf(now, &mut self.rxw, &self.config, sqn);
+            let suppressed = self.repair.on_ncf(now, &mut self.rxw, sqn);
             self.counters.plain.naks_suppressed += u64::from(suppressed);
         }
     }
@@ -188,7 +190,7 @@ impl Peer {
             return;
         }
         for sqn in nak.sqns() {
-            let suppressed = self.repair.on_nak(now, &mut self.rxw, &self.config, sqn);
+            let suppressed = self.repair.on_nak(now, &mut self.rxw, sqn);
             self.counters.plain.naks_suppressed += u64::from(suppressed);
         }
     }

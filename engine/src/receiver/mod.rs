@@ -10,6 +10,7 @@
 //! | `rxw` | the window: what is held, what is missing |
 //! | `gap` | the NAK state machine of one SQN, its timers, the back-off |
 //! | `repair` | which gaps are opened when, NAK lists |
+//! | `waits` | how long a try may take |
 //! | `reassembly` | the APDU of several TPDUs at the head of the window |
 //! | `join` | where the session begins; SPM requests |
 
@@ -21,6 +22,7 @@ mod join;
 mod reassembly;
 mod repair;
 mod rxw;
+mod waits;
 
 pub use config::ReceiverConfig;
 
@@ -183,7 +185,7 @@ impl Peer {
             self.begin(self.rxw.base(), None);
         }
         self.spmr.on_timeout(now, &self.config, &mut self.rng);
-        let lost = self.repair.on_timeout(now, &mut self.rxw, &self.config);
+        let lost = self.repair.on_timeout(now, &mut self.rxw);
         if !lost.sqns.is_empty() {
             self.on_lost(lost);
         }
@@ -216,7 +218,7 @@ impl Peer {
             return None;
         }
         if let Some(path) = self.path.filter(|_| !self.unreachable)
-            && let Some(list) = self.repair.next_nak(now, &mut self.rxw, &self.config)
+            && let Some(list) = self.repair.next_nak(now, &mut self.rxw)
         {
             return Some(self.emit_nak(&list, path, out));
         }

@@ -5,6 +5,7 @@
 
 use super::gap::{BackOff, Cause, Gap, State, Step, Timers};
 use super::rxw::Rxw;
+use super::waits::Waits;
 use crate::num::Sqn;
 use crate::receiver::ReceiverConfig;
 use crate::wire::NAK_LIST_MAX;
@@ -32,6 +33,7 @@ pub(super) struct Repair {
     /// Every SQN before this one is held or under recovery; behind `edge` it means nothing.
     frontier: Sqn,
     back_off: BackOff,
+    waits: Waits,
     timers: Timers,
     /// SQNs that entered [`State::Due`], oldest last; some have left it again.
     due: Vec<Sqn>,
@@ -44,6 +46,7 @@ impl Repair {
         Self {
             frontier: Sqn(0),
             back_off: BackOff::new(config.nak_bo_ivl, now, rng),
+            waits: Waits::new(config),
             timers: Timers::default(),
             due: Vec::new(),
             repaired: None,
@@ -91,9 +94,12 @@ impl Repair {
         }
     }
 
-    /// RDATA filled `sqn`.
-    pub(super) fn on_repair(&mut self, now: Instant, sqn: Sqn) {
+    /// RDATA filled `sqn`; `took` as [`Gap::repair_took`] says.
+    pub(super) fn on_repair(&mut self, now: Instant, sqn: Sqn, took: Option<Duration>) {
         self.repaired = Some((now, sqn));
+        if let Some(took) = took {
+            self.waits.on_repair(took);
+        }
     }
 
     /// After gaps were filled or dropped: old timers need not wake anybody.
@@ -107,44 +113,27 @@ impl Repair {
     }
 
     /// NCF for `sqn`. Whether it saved us a NAK.
-    pub(super) fn on_ncf(
-        &mut self,
-        now: Instant,
-        rxw: &mut Rxw,
-        config: &ReceiverConfig,
-        sqn: Sqn,
-    ) -> bool {
+    pub(super) fn on_ncf(&mut self, now: Instant, rxw: &mut Rxw, sqn: Sqn) -> bool {
         let Some(gap) = rxw.gap_mut(sqn) else {
             return false;
         };
-        let suppressed = gap.on_ncf(now, config);
+        let suppressed = gap.on_ncf(now, &self.waits);
         self.arm_if_waiting(sqn, gap);
         suppressed
     }
 
     /// Another receiver's NAK for `sqn`. Whether it saved us a NAK.
-    pub(super) fn on_nak(
-        &mut self,
-        now: Instant,
-        rxw: &mut Rxw,
-        config: &ReceiverConfig,
-        sqn: Sqn,
-    ) -> bool {
+    pub(super) fn on_nak(&mut self, now: Instant, rxw: &mut Rxw, sqn: Sqn) -> bool {
         let Some(gap) = rxw.gap_mut(sqn) else {
             return false;
         };
-        let suppressed = gap.on_nak(now, config);
+        let suppressed = gap.on_nak(now, &self.waits);
         self.arm_if_waiting(sqn, gap);
         suppressed
     }
 
     /// Let timers that are due fire; what retries give up is returned, its gaps still open.
-    pub(super) fn on_timeout(
-        &mut self,
-        now: Instant,
-        rxw: &mut Rxw,
-        config: &ReceiverConfig,
-    ) -> Lost {
+    pub(super) fn on_timeout(&mut self, now: Instant, rxw: &mut Rxw) -> Lost {
         let mut lost = Lost::default();
         let mut back_off = None;
         let due_before = self.due.len();
@@ -161,7 +150,7 @@ impl Repair {
                 let repaired = self.repaired;
                 let is_busy =
                     |ivl| repaired.is_some_and(|(at, r)| at + ivl > now && sqn.is_newer_than(r));
-                match gap.on_timeout(now, config, is_busy) {
+                match gap.on_timeout(now, &self.waits, is_busy) {
                     Step::Nak => self.due.push(sqn),
                     Step::BackOff => {
                         gap.deadline = *back_off.get_or_insert_with(|| self.back_off.draw(now));
@@ -188,12 +177,7 @@ impl Repair {
     }
 
     /// The SQNs of the next NAK, now on their way. Several packets go oldest first.
-    pub(super) fn next_nak(
-        &mut self,
-        now: Instant,
-        rxw: &mut Rxw,
-        config: &ReceiverConfig,
-    ) -> Option<NakList> {
+    pub(super) fn next_nak(&mut self, now: Instant, rxw: &mut Rxw) -> Option<NakList> {
         let mut list = NakList::new();
         while !list.is_full()
             && let Some(sqn) = self.due.pop()
@@ -201,7 +185,7 @@ impl Repair {
             if let Some(gap) = rxw.gap_mut(sqn)
                 && gap.state == State::Due
             {
-                gap.on_sent(now, config);
+                gap.on_sent(now, &self.waits);
                 self.timers.arm(sqn, gap);
                 list.push(sqn);
             }
@@ -268,8 +252,8 @@ mod tests {
             assert!(repair.timers.len() <= 2 * GAPS_MAX as usize);
         }
         assert_eq!(rxw.missing(), 2, "0 and 1");
-        repair.on_timeout(now + 2 * config.nak_bo_ivl, &mut rxw, &config);
-        let nak = repair.next_nak(now, &mut rxw, &config);
+        repair.on_timeout(now + 2 * config.nak_bo_ivl, &mut rxw);
+        let nak = repair.next_nak(now, &mut rxw);
         assert_eq!(nak.as_deref(), Some(&[Sqn(0), Sqn(1)][..]));
     }
 }

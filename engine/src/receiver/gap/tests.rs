@@ -77,13 +77,3 @@ fn a_gap_queued_earlier_needs_no_second_entry() {
     timers.arm(Sqn(1), &mut gap);
     assert_eq!((timers.len(), gap.queued), (2, Some(now)));
 }
-
-#[test]
-fn waits_stretch_with_retries() {
-    let ivl = Duration::from_millis(20);
-    let at = |tries| stretched(ivl, tries) / ivl.as_millis() as u32;
-    assert_eq!(
-        [0, 7, 8, 16, 32, 1000].map(|n| at(n).as_millis()),
-        [1, 1, 2, 4, 16, 16]
-    );
-}
