@@ -102,10 +102,11 @@ class Lab:
         return f"10.99.0.{host + 1}"
 
     def loss(self, host, percent):
-        """Drop this share of the packets that arrive at a host, whatever they are."""
+        """Drop this share of the IP packets that arrive at a host, whatever is in them. ARP passes: a lost
+        answer would silence the host for a second, which is a test of the window's size, not of repairs."""
         rules = "add table netdev loss\ndelete table netdev loss\n"
         if percent:
-            which = "" if percent >= 100 else f" numgen random mod 1000 < {round(percent * 10)}"
+            which = "" if percent >= 100 else f" meta protocol ip numgen random mod 1000 < {round(percent * 10)}"
             rules += (
                 "table netdev loss { chain in { type filter hook ingress device eth priority 0;"
                 f"{which} counter drop; }}; }}\n"
