@@ -385,6 +385,32 @@ fn strangers_do_not_fill_the_budget() {
     assert_eq!(read, 99);
 }
 
+#[test] // two packets of a forged source, the second far ahead, are not paid with a window each
+fn packets_far_ahead_do_not_outgrow_the_budget() {
+    let now = Instant::now();
+    let budget = 4 << 20;
+    let limits = EndpointConfig {
+        max_peers: 1000,
+        max_bytes: budget,
+    };
+    let mut endpoint = Endpoint::new(limits, 1);
+    endpoint.listen(listen_config());
+    for n in 0..1000 {
+        begin(&mut endpoint, now, tsi(n));
+    }
+    for ahead in [50_000, 500, 60_000] {
+        for n in 0..1000 {
+            let data = data_of(tsi(n), ahead, b"far");
+            endpoint.handle_tpdu(now, by_group(SOURCE), &data);
+        }
+    }
+    let held = endpoint.bytes_held();
+    assert!(held <= 2 * budget, "{held} octets held, slots included");
+    let packet = data_of(tsi(999), 2, b"next");
+    let taken = endpoint.handle_tpdu(now, by_group(SOURCE), &packet);
+    assert_eq!(taken, Disposition::Consumed, "sessions go on");
+}
+
 #[test]
 fn arbitrary_bytes_are_only_counted() {
     let (mut endpoint, t0) = (endpoint(), Instant::now());

@@ -38,7 +38,7 @@ pub struct SessionId(pub u32);
 pub struct EndpointConfig {
     /// Most peers tracked at once, over all listeners.
     pub max_peers: usize,
-    /// Octets of TSDUs held by all receive windows together. Beyond it new peers are refused first, and
+    /// Octets held by all receive windows together, TSDUs and slots. Beyond it new peers are refused first, and
     /// each session has an equal share of it.
     pub max_bytes: usize,
 }
@@ -291,7 +291,7 @@ impl Endpoint {
         self.sessions.len()
     }
 
-    /// Octets of TSDUs held by all receive windows now.
+    /// Octets held by all receive windows now, TSDUs and slots.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.sessions.bytes_held()

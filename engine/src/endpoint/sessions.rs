@@ -244,7 +244,7 @@ impl Sessions {
         // Short of memory, everybody has an equal share of it. The packet its window waits for a session
         // gets even then; only an APDU under assembly may so outgrow the share, and that is bounded here.
         let is_short = self.bytes >= self.max_bytes;
-        if is_short && is_data(tpdu) && session.bytes > 2 * share {
+        if is_short && is_data(tpdu) && session.peer.bytes_held() > 2 * share {
             cx.stats.over_budget += 1;
             return Outcome::Refused;
         }
@@ -327,7 +327,7 @@ impl Sessions {
             session.wants_data = false;
             cx.events.push_back(Event::Readable(id));
         }
-        let bytes = session.peer.bytes_held();
+        let bytes = session.peer.bytes_held() + session.peer.slot_octets();
         self.bytes = self.bytes - session.bytes + bytes;
         session.bytes = bytes;
         if session.attached {

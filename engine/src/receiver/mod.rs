@@ -40,6 +40,9 @@ use rxw::Rxw;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+/// Share of a small budget that the window's slots may take: enough unless TSDUs are tiny.
+const SLOT_SHARE: usize = 4;
+
 /// What [`Peer::read`] returns, in stream order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -270,16 +273,26 @@ impl Peer {
         self.is_ended() || self.is_silent(now)
     }
 
-    /// No more than this of `rxw_bytes` may be used from now on: the endpoint's memory is short, or is
-    /// not any more.
+    /// No more than this may be held from now on, of TSDUs and of slots: the endpoint's memory is short,
+    /// or (`usize::MAX`) is not any more.
     pub fn set_budget(&mut self, bytes: usize) {
-        self.rxw.set_limit_bytes(bytes.min(self.config.rxw_bytes));
+        let slots = bytes / SLOT_SHARE;
+        self.rxw.set_limit_slots(slots);
+        self.rxw
+            .set_limit_bytes((bytes - slots).min(self.config.rxw_bytes));
     }
 
     /// Octets of TSDUs held in the window and of the APDU under assembly, for the endpoint's budget.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.rxw.bytes() + self.assembly.bytes()
+    }
+
+    /// Octets the window's slots take, for the endpoint's budget: one packet far ahead makes slots for all
+    /// that are before it.
+    #[must_use]
+    pub fn slot_octets(&self) -> usize {
+        self.rxw.slot_octets()
     }
 
     /// Counters.

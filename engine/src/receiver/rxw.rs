@@ -50,6 +50,8 @@ pub(super) struct Rxw {
     edge: Sqn,
     /// Newest SQN known to exist (RXW_LEAD), held or not.
     lead: Sqn,
+    /// The configured limit, and how much of it the memory allows.
+    max_sqns: u32,
     limit_sqns: u32,
     limit_bytes: usize,
     held: u32,
@@ -69,6 +71,7 @@ impl Rxw {
             base: Sqn(0),
             edge: Sqn(0),
             lead: Sqn(0).minus(1),
+            max_sqns: limit_sqns,
             limit_sqns,
             limit_bytes,
             held: 0,
@@ -99,6 +102,19 @@ impl Rxw {
     /// Room for octets from now on. What is held beyond it stays, and the awaited packet always fits.
     pub(super) fn set_limit_bytes(&mut self, limit_bytes: usize) {
         self.limit_bytes = limit_bytes;
+    }
+
+    /// Octets the slots may take from now on. What is there stays.
+    pub(super) fn set_limit_slots(&mut self, octets: usize) {
+        let slots = (octets / size_of::<Slot>()).max(FIRST_SLOTS);
+        // `grow` makes a power of two of it.
+        let slots = (1 << slots.ilog2()).max(self.slots.len());
+        self.limit_sqns = u32::try_from(slots).unwrap_or(u32::MAX).min(self.max_sqns);
+    }
+
+    /// Octets the slots take, empty or not.
+    pub(super) fn slot_octets(&self) -> usize {
+        self.slots.len() * size_of::<Slot>()
     }
 
     /// Packets held.
