@@ -198,14 +198,16 @@ fn shutdown_of_a_session_reads_as_end_of_file() {
 }
 
 /// A source made by hand, to do what ours never does.
-struct Forger {
+pub(crate) struct Forger {
     socket: socket2::Socket,
     to: SocketAddrV4,
+    /// Makes it another source.
+    pub(crate) sport: u16,
     dport: u16,
 }
 
 impl Forger {
-    fn new(net: &Net) -> Self {
+    pub(crate) fn new(net: &Net) -> Self {
         let domain = socket2::Domain::IPV4;
         let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None).expect("socket");
         socket
@@ -218,13 +220,14 @@ impl Forger {
         Self {
             socket,
             to,
+            sport: 4711,
             dport: net.group.port(),
         }
     }
 
     fn send(&self, body: Body, options: Options, payload: &[u8]) {
         let tpdu = Tpdu {
-            sport: 4711,
+            sport: self.sport,
             dport: self.dport,
             gsi: Gsi([6; 6]),
             parity: false,
@@ -238,7 +241,7 @@ impl Forger {
         self.socket.send_to(&octets, &self.to.into()).expect("send");
     }
 
-    fn spm(&self, sqn: u32, lead: u32, options: Options) {
+    pub(crate) fn spm(&self, sqn: u32, lead: u32, options: Options) {
         let window = Some(Window {
             trail: Sqn(1),
             lead: Sqn(lead),
@@ -255,7 +258,7 @@ impl Forger {
         );
     }
 
-    fn odata(&self, sqn: u32, payload: &[u8]) {
+    pub(crate) fn odata(&self, sqn: u32, payload: &[u8]) {
         let data = Data {
             sqn: Sqn(sqn),
             trail: Sqn(1),

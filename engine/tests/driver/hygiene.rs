@@ -1,7 +1,9 @@
 //! What the program must not notice: descriptors, threads, forks.
 
 use crate::app::{Net, eventually, message, window};
+use crate::flow::Forger;
 use pgm_engine::driver::{Handle, Mode, for_each_private_fd, forget_in_child, is_private_fd};
+use pgm_engine::wire::Options;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -201,6 +203,43 @@ fn few_descriptors_are_enough_and_sessions_wait_for_more() {
     taken.truncate(taken.len() - 3);
     let session = listener.accept();
     assert_eq!(session.recv().expect("a message"), b"one");
+}
+
+#[test]
+fn sessions_nobody_accepts_take_few_descriptors() {
+    if !alone("hygiene::sessions_nobody_accepts_take_few_descriptors", 400) {
+        return;
+    }
+    let net = Net::new();
+    let engine = net.engine();
+    let listener = net.listener(&engine, Mode::Message);
+    let mut forger = Forger::new(&net);
+    let sessions = 1000;
+    for n in 1..=sessions {
+        forger.sport = n;
+        forger.spm(1, 0, Options::default());
+        forger.odata(1, &n.to_be_bytes());
+        // Not more at once than a receive buffer holds.
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    let files: Result<Vec<_>, _> = (0..200).map(|_| std::fs::File::open("/dev/null")).collect();
+    drop(files.expect("descriptors are left for the program"));
+    let before = engine_effort();
+    std::thread::sleep(Duration::from_secs(1));
+    let effort = engine_effort().0 - before.0;
+    assert!(
+        effort <= Duration::from_millis(200),
+        "{effort:?} of a second"
+    );
+    // Accepted in their order, as far as nothing was lost on the way.
+    let mut last = 0;
+    for _ in 0..900 {
+        let session = listener.accept();
+        let octets = session.recv().expect("a message");
+        let n = u16::from_be_bytes(octets.try_into().expect("two octets"));
+        assert!(n > last, "{n} after {last}");
+        last = n;
+    }
 }
 
 /// Processor time of all engine threads so far, and how often they slept.

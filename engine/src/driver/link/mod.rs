@@ -76,6 +76,8 @@ pub(in crate::driver) struct Link {
     /// Relays that want a turn.
     run: VecDeque<Key>,
     timers: BTreeSet<(Instant, Key)>,
+    /// Who has one of `timers`.
+    paused: BTreeSet<Key>,
     /// Senders whose source is full.
     waiting_for_room: Vec<SourceId>,
     foreign: Foreign,
@@ -102,6 +104,7 @@ impl Link {
             sessions: BTreeMap::new(),
             run: VecDeque::new(),
             timers: BTreeSet::new(),
+            paused: BTreeSet::new(),
             waiting_for_room: Vec::new(),
             foreign: Foreign::default(),
             unsent: false,
@@ -313,7 +316,10 @@ impl Link {
         let now = Instant::now();
         self.endpoint.handle_timeout(now);
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
-            self.run.extend(self.timers.pop_first().map(|(_, key)| key));
+            if let Some((_, key)) = self.timers.pop_first() {
+                self.paused.remove(&key);
+                self.run.push_back(key);
+            }
         }
         let mut budget = TRANSMIT_MAX;
         for _ in 0..ROUNDS {

@@ -55,7 +55,9 @@ impl Link {
                     from,
                 } => {
                     if let Some(entry) = self.listeners.get_mut(&listener) {
-                        entry.newborns.push_back(Newborn { session, tsi, from });
+                        if let Some(old) = entry.add_newborn(Newborn { session, tsi, from }) {
+                            self.endpoint.close_session(old.session);
+                        }
                         self.run.push_back(Key::Listener(listener));
                     } else {
                         self.endpoint.close_session(session);
@@ -88,7 +90,12 @@ impl Link {
         match next {
             Next::Wait => {}
             Next::Again => self.run.push_back(key),
-            Next::At(at) => drop(self.timers.insert((at, key))),
+            // Who has a timer keeps it: every turn before it would leave one more otherwise.
+            Next::At(at) => {
+                if self.paused.insert(key) {
+                    self.timers.insert((at, key));
+                }
+            }
             Next::Room => {
                 if let Key::Sender(id) = key
                     && !self.waiting_for_room.contains(&id)
@@ -124,8 +131,13 @@ impl Link {
 
     fn listener_turn(&mut self, now: Instant, id: ListenerId, cx: &mut Context) -> Next {
         while let Some(listener) = self.listeners.get_mut(&id) {
+            let next = listener.turn(now, &cx.epoll);
+            // A session takes a descriptor: none for more than the program may accept next.
+            if listener.is_full() {
+                return next;
+            }
             let Some(newborn) = listener.newborns.front().copied() else {
-                return listener.turn(now, &cx.epoll);
+                return next;
             };
             match self.open_session(id, newborn, cx) {
                 Ok((hello, app_end)) => {

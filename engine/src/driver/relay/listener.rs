@@ -17,6 +17,13 @@ use std::time::Instant;
 
 const OUTPUT: u32 = libc::EPOLLOUT.cast_unsigned();
 
+/// Send buffer of a listener: room for about a hundred sessions that the program has not accepted. Each
+/// takes a descriptor of the program, and a program that accepts no more must not run out of them.
+const BACKLOG_OCTETS: libc::c_int = 48 << 10;
+
+/// Sessions that wait beyond those. The oldest give way: they may have ended long ago.
+const NEWBORNS_MAX: usize = 1024;
+
 /// A session the endpoint told of that has no pair yet.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct Newborn {
@@ -35,7 +42,7 @@ pub(in crate::driver) struct Listener {
     pub(in crate::driver) ifaces: Vec<Interface>,
     /// Sessions with a pair. The group stays joined until they are gone, too.
     pub(in crate::driver) sessions: usize,
-    /// Sessions for which a pair could not be had.
+    /// Sessions that have no pair yet: see `is_full`.
     pub(in crate::driver) newborns: VecDeque<Newborn>,
     /// `None` when the application end is closed.
     end: Option<End>,
@@ -53,6 +60,7 @@ impl Listener {
         engine_end: PrivateFd,
         token: u64,
     ) -> io::Result<Self> {
+        unix::set_option(engine_end.as_raw_fd(), libc::SO_SNDBUF, BACKLOG_OCTETS)?;
         Ok(Self {
             mode,
             group,
@@ -80,6 +88,26 @@ impl Listener {
             unix::discard_queued(end.raw());
         }
         true
+    }
+
+    /// A session began. Gives back one that has waited too long.
+    pub(in crate::driver) fn add_newborn(&mut self, newborn: Newborn) -> Option<Newborn> {
+        self.newborns.push_back(newborn);
+        if self.newborns.len() <= NEWBORNS_MAX {
+            return None;
+        }
+        let oldest = self.newborns.pop_front()?;
+        log_line!(
+            log::Level::Info,
+            "session {}: dropped, nobody accepts",
+            oldest.tsi
+        );
+        Some(oldest)
+    }
+
+    /// Whether the program has to accept before more sessions can be announced.
+    pub(in crate::driver) fn is_full(&self) -> bool {
+        !self.hellos.is_empty()
     }
 
     /// No session is announced any more.
@@ -138,17 +166,16 @@ fn is_scarce(e: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::driver::pair::{Role, make_pair};
-    use crate::driver::unix::{Inbox, set_option};
+    use crate::driver::unix::Inbox;
 
     #[test]
     fn announcements_that_do_not_fit_wait_for_an_accept() {
         let epoll = Epoll::new().expect("epoll");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
         let (app, engine) = make_pair(Mode::Message, Role::Fresh).expect("pair");
-        set_option(engine.as_raw_fd(), libc::SO_SNDBUF, 0).expect("the least there is");
         let mut listener =
             Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
-        let announced = 50;
+        let announced = 300;
         for handle in 0..announced {
             let hello = SessionHello {
                 magic: SessionHello::MAGIC,
@@ -160,6 +187,8 @@ mod tests {
             let (app_end, _engine_end) = make_pair(Mode::Message, Role::Session).expect("pair");
             listener.announce(hello, app_end);
         }
+        assert_eq!(listener.turn(Instant::now(), &epoll), Next::Wait);
+        assert!(listener.is_full());
         let mut inbox = Inbox::new().expect("inbox");
         let (mut accepted, mut turns) = (0, 0);
         while accepted < announced {
@@ -174,10 +203,32 @@ mod tests {
                 accepted += 1;
             }
             turns += 1;
+            assert!(accepted < announced || !listener.is_full());
         }
         assert!(turns > 1, "the pair was never full");
         assert!(listener.is_open());
         drop(app);
         assert!(listener.on_ready(libc::EPOLLHUP.cast_unsigned()));
+    }
+
+    #[test]
+    fn of_too_many_sessions_the_oldest_give_way() {
+        let epoll = Epoll::new().expect("epoll");
+        let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
+        let (_app, engine) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        let mut listener =
+            Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
+        let newborn = |n| Newborn {
+            session: SessionId(n),
+            tsi: Tsi::default(),
+            from: Ipv4Addr::LOCALHOST,
+        };
+        let max = NEWBORNS_MAX as u32;
+        for n in 0..max {
+            assert!(listener.add_newborn(newborn(n)).is_none());
+        }
+        let dropped = listener.add_newborn(newborn(max)).map(|old| old.session);
+        assert_eq!(dropped, Some(SessionId(0)));
+        assert_eq!(listener.newborns.len(), NEWBORNS_MAX);
     }
 }
