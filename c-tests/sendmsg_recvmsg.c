@@ -46,5 +46,14 @@ int main(void)
     header.msg_iov = gather;
     header.msg_iovlen = 1025; /* more than UIO_MAXIOV */
     FAILS(sendmsg(tx, &header, 0), EMSGSIZE);
+
+    /* An impossible length of a name costs no message. */
+    send_text(tx, "kept");
+    CHECK(ready(fd, POLLIN, 5000) & POLLIN);
+    header.msg_iov = scatter;
+    header.msg_iovlen = 1;
+    header.msg_namelen = (socklen_t)-1;
+    FAILS(recvmsg(fd, &header, 0), EINVAL);
+    EXPECT_TEXT(fd, "kept");
     return 0;
 }

@@ -17,6 +17,14 @@ use std::os::fd::IntoRawFd;
 /// The flags that mean something to the pair; MSG_MORE and others that are hints are not passed on.
 const PASSED: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
+/// Octets that follow the token of a long message come from here.
+static PADDING: [u8; 4096] = [0; 4096];
+
+/// Most pieces of padding, and how many octets of a message each stands for. Without it the kernel would
+/// let a thousand messages of any size wait in a pair.
+const MOST_PADDING: usize = PAIR_MESSAGE_MAX / PADDING.len();
+const PADDED: usize = 16 * PADDING.len();
+
 /// Send the caller's buffers as one message.
 fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
     match socket.kind() {
@@ -68,11 +76,18 @@ fn send_big(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
         len: buffers.total as u64,
     }
     .to_bytes();
-    let part = iovec {
+    let mut parts = [iovec {
+        iov_base: PADDING.as_ptr().cast_mut().cast(),
+        iov_len: PADDING.len(),
+    }; 1 + MOST_PADDING];
+    parts[0] = iovec {
         iov_base: token.as_ptr().cast_mut().cast(),
         iov_len: token.len(),
     };
-    let mut header = Iov::one(&part).header();
+    // SAFETY: all zero is a valid msghdr.
+    let mut header: msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = 1 + (buffers.total / PADDED).min(MOST_PADDING);
     let mut room = OneFd::new();
     sys::attach_file(&mut room, &mut header, file);
     // SAFETY: header, token and control buffer are alive. May block.

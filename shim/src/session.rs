@@ -151,6 +151,9 @@ fn receive(socket: &'static Socket, fd: c_int, buffers: Iov, flags: c_int) -> Re
     if flags & libc::MSG_ERRQUEUE != 0 {
         return Err(Errno(libc::EAGAIN));
     }
+    if let Some(error) = socket.take_deferred() {
+        return Err(error);
+    }
     if socket.style().mode == Mode::Stream {
         let mut header = buffers.header();
         // SAFETY: the kernel checks the caller's buffers. May block: nothing here needs dropping.
@@ -263,6 +266,11 @@ pub(crate) fn next_len(socket: &'static Socket, fd: c_int) -> Result<usize, Errn
         iov_len: 0,
     };
     let attempt = sys::receive(fd, Iov::one(&nothing), libc::MSG_PEEK | libc::MSG_TRUNC);
+    if let Err(error @ Errno(libc::ECONNRESET)) = attempt {
+        // For the next receive: there is nothing to read, but this is not where the program looks for a loss.
+        socket.defer(error);
+        return Ok(0);
+    }
     match or_wait(attempt)? {
         Step::Wait => Ok(0),
         Step::Done(Received {
@@ -338,12 +346,16 @@ unsafe fn recv_header(
     let header = unsafe { header.as_mut() }.ok_or(Errno(libc::EFAULT))?;
     // SAFETY: the caller's promise.
     let buffers = unsafe { Iov::new(header.msg_iov, header.msg_iovlen, libc::EMSGSIZE) }?;
+    // SAFETY: the caller's promise for name and length.
+    let place = unsafe { Place::new(header.msg_name.cast(), &raw mut header.msg_namelen) };
+    if !place.is_none() {
+        // Before a message is taken that would be lost.
+        place.check()?;
+    }
     let part = receive(socket, fd, buffers, flags)?;
-    if header.msg_name.is_null() {
+    if place.is_none() {
         header.msg_namelen = 0;
     } else {
-        // SAFETY: the caller's promise for name and length.
-        let place = unsafe { Place::new(header.msg_name.cast(), &raw mut header.msg_namelen) };
         place.write(socket.peer())?;
     }
     header.msg_controllen = 0;
@@ -404,7 +416,13 @@ pub(crate) unsafe fn recvmmsg(
             // SAFETY: as above.
             Ok(len) => unsafe { (*header).msg_len = len as c_uint },
             Err(error) if done == 0 => return fail(error),
-            Err(_) => break,
+            Err(error) => {
+                // Others come again by themselves.
+                if error == Errno(libc::ECONNRESET) {
+                    socket.defer(error);
+                }
+                break;
+            }
         }
         done += 1;
         // SAFETY: as above.

@@ -146,6 +146,8 @@ pub(crate) struct Socket {
     epoch: AtomicU32,
     local: AtomicU64,
     peer: AtomicU64,
+    /// An error that a call met and could not return; 0: none. The kernel says it only once.
+    deferred: AtomicI32,
     /// Makes reading one message one step; never held while blocking.
     pub(crate) receiving: OwnedLock,
     settings: Guarded<Option<Settings>>,
@@ -200,6 +202,7 @@ impl Socket {
                     epoch: AtomicU32::new(0),
                     local: AtomicU64::new(0),
                     peer: AtomicU64::new(0),
+                    deferred: AtomicI32::new(0),
                     receiving: OwnedLock::new(),
                     settings: Guarded::new(None),
                     next: AtomicPtr::new(SLOTS.load(Ordering::Acquire)),
@@ -212,6 +215,7 @@ impl Socket {
         socket.epoch.store(engine::epoch(), Ordering::Relaxed);
         socket.local.store(0, Ordering::Relaxed);
         socket.peer.store(0, Ordering::Relaxed);
+        socket.deferred.store(0, Ordering::Relaxed);
         socket.put_engine_end(engine_end);
         *socket.settings.get(control) = Some(settings);
         socket.kind.store(kind as u8, Ordering::Release);
@@ -226,8 +230,15 @@ impl Socket {
     /// One descriptor less. After the last the slot is free: what it still knows is overwritten when it
     /// is used again.
     pub(crate) fn release(&self) {
-        if self.names.fetch_sub(1, Ordering::AcqRel) == 1 {
+        /// More names than there can be: not free yet, since another thread would put its engine end here.
+        const ENDING: u32 = 1 << 31;
+        let less = |names| Some(if names == 1 { ENDING } else { names - 1 });
+        let before = self
+            .names
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        if before == Ok(1) {
             drop(self.take_engine_end());
+            self.names.fetch_sub(ENDING, Ordering::AcqRel);
         }
     }
 
@@ -267,6 +278,20 @@ impl Socket {
     /// Where its messages come from or go to.
     pub(crate) fn peer(&self) -> SocketAddrV4 {
         addr::unpack(self.peer.load(Ordering::Relaxed))
+    }
+
+    /// Keep an error for the next receive or SO_ERROR, as a kernel socket does.
+    pub(crate) fn defer(&self, error: Errno) {
+        self.deferred.store(error.0, Ordering::Relaxed);
+    }
+
+    /// The error that was kept, once.
+    pub(crate) fn take_deferred(&self) -> Option<Errno> {
+        if self.deferred.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let error = self.deferred.swap(0, Ordering::Relaxed);
+        (error != 0).then_some(Errno(error))
     }
 
     /// What the program asked for. `None` only in a slot that a racing close has freed.

@@ -103,7 +103,12 @@ impl Line {
 }
 
 /// Write one line whatever the level; what [`log_line!`] expands to.
+///
+/// Not if the program has closed stderr and a PGM socket got its number: the line would be a message.
 pub fn write_line(level: Level, text: fmt::Arguments<'_>) {
+    if super::pair::is_app_end(libc::STDERR_FILENO) {
+        return;
+    }
     let line = Line::format(level, std::process::id(), text);
     let line = line.as_bytes();
     // SAFETY: `__errno_location` is valid for the calling thread; `write` reads `len` octets of `line`.

@@ -84,6 +84,7 @@ struct Shared {
     /// Where `drain` waits.
     gate: &'static Gate,
     generation: u32,
+    pid: u32,
 }
 
 /// How the engine thread answers.
@@ -139,14 +140,16 @@ impl Engine {
                 wake,
                 gate,
                 generation,
+                pid: std::process::id(),
             })),
         })
     }
 
-    /// Whether the engine thread is one of this process: false in the child of a fork.
+    /// Whether the engine thread is one of this process: false in the child of a fork, also of one that ran
+    /// no fork handlers.
     #[must_use]
     pub fn is_here(&self) -> bool {
-        self.shared.generation == private::generation()
+        self.shared.generation == private::generation() && self.shared.pid == std::process::id()
     }
 
     /// Begin a source. Messages are read from `engine_end` until end-of-file (the application's last
@@ -321,6 +324,9 @@ impl SessionHello {
 pub const PAIR_MESSAGE_MAX: usize = 128 << 10;
 
 /// Accompanies a memfd on a pair, little-endian.
+///
+/// The kernel bounds what waits in a pair by the octets in it, not by those of files beside them. So who
+/// sends many of them lets padding follow, in proportion to the message; who receives ignores it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BigMessage {
@@ -345,10 +351,10 @@ impl BigMessage {
         bytes
     }
 
-    /// What [`Self::to_bytes`] made; `None` for anything else.
+    /// What [`Self::to_bytes`] made, whatever follows it; `None` for anything else.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let bytes: &[u8; Self::LEN] = bytes.first_chunk()?;
         let message = Self {
             magic: u64::from_le_bytes(bytes[..8].try_into().ok()?),
             len: u64::from_le_bytes(bytes[8..].try_into().ok()?),
@@ -386,6 +392,9 @@ mod tests {
             len: 16 << 20,
         };
         assert_eq!(BigMessage::from_bytes(&big.to_bytes()), Some(big));
+        let padded = [&big.to_bytes()[..], &[0; 100]].concat();
+        assert_eq!(BigMessage::from_bytes(&padded), Some(big));
+        assert_eq!(BigMessage::from_bytes(&padded[..15]), None);
         assert_eq!(BigMessage::from_bytes(&[0; 16]), None);
     }
 }

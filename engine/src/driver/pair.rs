@@ -176,6 +176,11 @@ pub fn identify(fd: RawFd) -> Option<Identity> {
     Some(identity)
 }
 
+/// Whether this descriptor is the app end of a pair. Async-signal-safe.
+pub(super) fn is_app_end(fd: RawFd) -> bool {
+    unix::local_name(fd).is_ok_and(|name| parse(&name).is_some())
+}
+
 fn parse(name: &[u8]) -> Option<Identity> {
     let text = std::str::from_utf8(name)
         .ok()?
@@ -218,6 +223,7 @@ mod tests {
         for mode in [Mode::Message, Mode::Stream] {
             let (app, engine) = make_pair(mode, Role::Fresh).expect("pair");
             let fresh = identify(app.as_raw_fd()).expect("ours");
+            assert!(is_app_end(app.as_raw_fd()) && !is_app_end(engine.as_raw_fd()));
             assert_eq!((fresh.role, fresh.pid), (Role::Fresh, std::process::id()));
             assert_eq!((fresh.mode, fresh.local), (mode, UNSPECIFIED));
 
@@ -237,6 +243,7 @@ mod tests {
         let (a, _b) = unix::socket_pair(libc::SOCK_SEQPACKET).expect("pair");
         assert_eq!(identify(a.as_raw_fd()), None);
         assert_eq!(identify(-1), None);
+        assert!(!is_app_end(a.as_raw_fd()) && !is_app_end(-1));
         for name in [
             "",
             "\0",

@@ -236,6 +236,12 @@ pub(crate) unsafe fn get(
     len: *mut socklen_t,
 ) -> c_int {
     call(|| {
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR)
+            && let Some(error) = socket.take_deferred()
+        {
+            // SAFETY: the caller's promise.
+            return unsafe { Place { pointer, len }.put(&error.0.to_ne_bytes()) }.map(|()| 0);
+        }
         let Some(row) = find(level, name) else {
             if level != libc::SOL_SOCKET {
                 return Err(UNKNOWN);
