@@ -3,6 +3,7 @@
 //! `PGM_LOG` sets the level. Without it nothing is shown, unless the environment makes another setting:
 //! then errors and warnings are, because a value nobody understands must not be silent.
 
+use super::pair::is_app_end;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -106,16 +107,15 @@ impl Line {
 ///
 /// Not if the program has closed stderr and a PGM socket got its number: the line would be a message.
 pub fn write_line(level: Level, text: fmt::Arguments<'_>) {
-    if super::pair::is_app_end(libc::STDERR_FILENO) {
-        return;
-    }
     let line = Line::format(level, std::process::id(), text);
     let line = line.as_bytes();
     // SAFETY: `__errno_location` is valid for the calling thread; `write` reads `len` octets of `line`.
     unsafe {
         let errno = libc::__errno_location();
         let saved = *errno;
-        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        if !is_app_end(libc::STDERR_FILENO) {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        }
         *errno = saved;
     }
 }
