@@ -4,6 +4,7 @@
 # SHIM (the library under test). Counts results: pass, fail, skip, then `summary`.
 
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # where Debian keeps nft and ethtool, and not in an ordinary user's PATH
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 OUT=$TARGET/logs
