@@ -20,6 +20,22 @@ pub(crate) fn drain() {
     }
 }
 
+/// Before `pthread_exit`. Without its main thread the process ends with the last of the others, but for the
+/// engine's.
+pub(crate) fn thread_leaves() {
+    // SAFETY: no memory is involved.
+    let is_main = unsafe { libc::gettid() == libc::getpid() };
+    if let Some(runtime) = engine::running()
+        && is_main
+    {
+        // As in `drain`.
+        let _ = inside(|| {
+            runtime.engine.main_thread_leaves();
+            Ok(())
+        });
+    }
+}
+
 /// Before `execve` and `execv`, but not if the call will fail and the program go on.
 ///
 /// # Safety

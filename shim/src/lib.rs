@@ -257,6 +257,9 @@ hooks! {
     fn quick_exit(status: c_int) -> (),
         or late!(quick_exit(status: c_int) -> (), ()),
         used => { exit::drain(); next::quick_exit(status) };
+    fn pthread_exit(value: *mut c_void) -> (),
+        or late!(pthread_exit(value: *mut c_void) -> (), ()),
+        used => { exit::thread_leaves(); next::pthread_exit(value) };
 }
 
 unsafe extern "C" {

@@ -11,6 +11,7 @@ mod fault;
 mod forward;
 mod gate;
 mod iface;
+mod last;
 mod link;
 pub mod log;
 mod native;
@@ -99,6 +100,7 @@ enum Request {
     SenderStats(Handle, Reply<Option<SourceStats>>),
     SessionStats(Handle, Reply<Option<ReceiverStats>>),
     Unsent(Handle, Reply<usize>),
+    MainThreadLeaves,
 }
 
 /// What `connect` and `listen` have in common.
@@ -233,6 +235,13 @@ impl Engine {
     #[must_use]
     pub fn unsent(&self, id: Handle) -> usize {
         self.call(|reply| Request::Unsent(id, reply)).unwrap_or(0)
+    }
+
+    /// The main thread is about to end, and the process is not. When the engine's is the last thread the
+    /// process exits with status 0, as it would without it.
+    pub fn main_thread_leaves(&self) {
+        // Without an engine there is no thread that keeps the process.
+        let _ = self.submit(Request::MainThreadLeaves);
     }
 
     /// Wait until every sender has finished its linger, or `limit` passed; senders whose application end is

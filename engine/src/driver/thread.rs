@@ -3,6 +3,7 @@
 use super::carrier::Carrier;
 use super::config::Defaults;
 use super::gate::Keeper;
+use super::last::Watch;
 use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
 use super::sys::{self, Epoll};
 use super::{Carriage, Handle, Request, log, private, unix};
@@ -49,6 +50,8 @@ struct Reactor {
     gate: Keeper,
     /// A drain ended by its limit: another one would wait for the same.
     gave_up: bool,
+    /// Whether this is the last thread.
+    watch: Watch,
     /// There is more to do than the last round did.
     busy: bool,
 }
@@ -79,6 +82,7 @@ impl Reactor {
             requests,
             gate,
             gave_up: false,
+            watch: Watch::default(),
             busy: false,
         })
     }
@@ -102,6 +106,9 @@ impl Reactor {
             }
             self.service();
             self.answer_drain();
+            if self.watch.due().is_some() {
+                self.watch.look(Instant::now());
+            }
         }
     }
 
@@ -113,7 +120,8 @@ impl Reactor {
             .links
             .values()
             .filter_map(|(_, link)| link.poll_timeout());
-        let due = links.chain(self.gate.deadline()).min()?;
+        let others = self.gate.deadline().into_iter().chain(self.watch.due());
+        let due = links.chain(others).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -221,6 +229,7 @@ impl Reactor {
                 });
                 let _ = reply.send(Ok(unsent.unwrap_or(0)));
             }
+            Request::MainThreadLeaves => self.watch.begin(Instant::now()),
         }
     }
 
