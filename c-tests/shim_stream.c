@@ -1,4 +1,5 @@
 /* Stream mode: octets without boundaries, natively only. */
+/* c-tests: proto=113 */
 #include "check.h"
 
 enum { TOTAL = 3 << 20 };
