@@ -2,10 +2,12 @@
 //!
 //! Counterpart of [`super::sys`], which serves the network. No policy here.
 
+use super::private::PrivateFd;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
@@ -249,7 +251,7 @@ pub(super) fn send_with_fd(fd: RawFd, octets: &[u8], passed: RawFd) -> io::Resul
 }
 
 /// Take the descriptors out of a received header.
-fn received_fds(header: &libc::msghdr) -> ArrayVec<OwnedFd, 4> {
+fn received_fds(header: &libc::msghdr) -> ArrayVec<PrivateFd, 4> {
     let mut fds = ArrayVec::new();
     // SAFETY: the kernel has filled the control buffer the header points to; the macros stay inside it.
     // Each descriptor in it is new and ours.
@@ -264,7 +266,7 @@ fn received_fds(header: &libc::msghdr) -> ArrayVec<OwnedFd, 4> {
                         .add(i)
                         .read_unaligned();
                     // What does not fit is closed here.
-                    let _ = fds.try_push(OwnedFd::from_raw_fd(fd));
+                    let _ = fds.try_push(PrivateFd::from(OwnedFd::from_raw_fd(fd)));
                 }
             }
             cmsg = libc::CMSG_NXTHDR(header, cmsg);
@@ -281,7 +283,7 @@ pub(super) struct Received {
     /// It was longer and is cut.
     pub(super) truncated: bool,
     /// A descriptor that came with it; further ones are closed.
-    pub(super) fd: Option<OwnedFd>,
+    pub(super) fd: Option<PrivateFd>,
 }
 
 /// Buffers to receive a batch of messages of any length. Only what messages really fill costs memory.
@@ -404,23 +406,28 @@ impl Drop for Mapping {
 }
 
 /// An anonymous file with these octets, offset 0, that nobody can change any more.
-pub(super) fn sealed_memfd(octets: &[u8]) -> io::Result<OwnedFd> {
+pub(super) fn sealed_memfd(octets: &[u8]) -> io::Result<PrivateFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is NUL-terminated.
-    let file = File::from(own(unsafe {
-        libc::memfd_create(c"pgm-message".as_ptr(), flags)
-    })?);
-    file.write_all_at(octets, 0)?;
+    let file = own(unsafe { libc::memfd_create(c"pgm-message".as_ptr(), flags) })?;
+    let file = PrivateFd::from(file);
+    as_file(&file).write_all_at(octets, 0)?;
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
     // SAFETY: F_ADD_SEALS takes an int and touches no memory of ours.
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
-    Ok(file.into())
+    Ok(file)
+}
+
+/// The standard library's calls on a descriptor that stays its owner's.
+fn as_file(fd: &PrivateFd) -> ManuallyDrop<File> {
+    // SAFETY: open as long as `fd`, which the caller holds; the file is never dropped, so never closes it.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(fd.as_raw_fd()) })
 }
 
 /// The first `len` octets of somebody else's file: mapped if it is sealed, else copied, because a file
 /// that shrinks under a mapping is a SIGBUS.
-pub(super) fn read_file(fd: OwnedFd, len: usize) -> io::Result<Bytes> {
-    let file = File::from(fd);
+pub(super) fn read_file(fd: &PrivateFd, len: usize) -> io::Result<Bytes> {
+    let file = as_file(fd);
     let meta = file.metadata()?;
     if !meta.is_file() || meta.len() < len as u64 {
         return Err(io::ErrorKind::InvalidData.into());

@@ -215,7 +215,7 @@ impl Sender {
                     break;
                 }
                 if let (Some(file), Some(big)) = (passed, BigMessage::from_bytes(octets)) {
-                    self.take_file(file, big.len);
+                    self.take_file(&file, big.len);
                     continue;
                 }
             }
@@ -226,7 +226,7 @@ impl Sender {
     }
 
     /// A message that came as a file.
-    fn take_file(&mut self, file: std::os::fd::OwnedFd, len: u64) {
+    fn take_file(&mut self, file: &PrivateFd, len: u64) {
         let len = usize::try_from(len)
             .ok()
             .filter(|len| (1..=MAX_APDU).contains(len));
