@@ -5,6 +5,7 @@ end of loading on: everything after the dynamic loader has unmapped /etc/ld.so.c
 from run to run anyway is masked: addresses, process ids, times, and the name of the library in environments.
 """
 
+import itertools
 import os
 import re
 import subprocess
@@ -85,7 +86,7 @@ def main():
     (with_library, seen), (without, expected) = runs_with[-1], runs_without[-1]
     if seen != expected:
         print("output or status differs:", expected, seen)
-    for a, b in zip(without, with_library):
+    for a, b in itertools.zip_longest(without, with_library):
         if a != b:
             print(f"without: {a}\nwith:    {b}")
             break
