@@ -96,6 +96,9 @@ pub struct Defaults {
     pub gso: bool,
 }
 
+/// How far the rate that window and time imply may be from the one given, kbit/s.
+const RATE_TOLERANCE: u64 = 8;
+
 /// PGM_INTERFACE: an interface by name or by address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedInterface {
@@ -155,8 +158,12 @@ impl SendWindow {
             ),
             (Some(_), Some(bytes), Some(ms)) => {
                 let exact = wide_rate * u64::from(ms) / 8;
-                // A millisecond's worth of rounding is no contradiction.
-                (exact.abs_diff(wide_bytes) <= wide_rate / 8 + 1).then_some((rate, bytes, ms))?
+                let implied = (wide_bytes * 8).checked_div(u64::from(ms))?;
+                // Whoever computed the third member with integers lost a millisecond's worth, or the low
+                // bits of the rate. That is no contradiction.
+                let close = exact.abs_diff(wide_bytes) <= wide_rate / 8 + 1
+                    || implied.abs_diff(wide_rate) <= RATE_TOLERANCE;
+                close.then_some((rate, bytes, ms))?
             }
         };
         Some(Self {

@@ -2,24 +2,10 @@
 
 use pgm_engine::driver::config::SendWindow;
 
-/// Callers compute the third member with integers in one order or another; what that costs is no
-/// contradiction. kbit/s.
-const TOLERANCE: u64 = 8;
-
 /// The window a program asks for: 0 means not given, what is not given follows from the ratio and, as
 /// far as needed, from the window so far. `None`: a contradiction, or out of range.
 pub(super) fn requested(now: SendWindow, [rate, msecs, bytes]: [u32; 3]) -> Option<SendWindow> {
     let given = |n: u32| (n > 0).then_some(n);
-    if let (Some(rate), Some(msecs), Some(bytes)) = (given(rate), given(msecs), given(bytes)) {
-        let implied = u64::from(bytes) * 8 / u64::from(msecs);
-        if implied.abs_diff(u64::from(rate)) <= TOLERANCE {
-            return Some(SendWindow {
-                rate_kbits: rate,
-                msecs,
-                bytes,
-            });
-        }
-    }
     if (rate, msecs, bytes) == (0, 0, 0) {
         return None;
     }
