@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) const BATCH: usize = 64;
 
 /// Turn a libc result into an `io::Result`.
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+pub(super) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -24,7 +24,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// Take ownership of a descriptor the kernel has just returned.
-fn own(result: libc::c_int) -> io::Result<OwnedFd> {
+pub(super) fn own(result: libc::c_int) -> io::Result<OwnedFd> {
     let fd = check(result)?;
     // SAFETY: the kernel returned this descriptor to us just now, nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

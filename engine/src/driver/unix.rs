@@ -3,6 +3,7 @@
 //! Counterpart of [`super::sys`], which serves the network. No policy here.
 
 use super::private::PrivateFd;
+use super::sys::{check, own};
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 use std::fs::File;
@@ -26,22 +27,8 @@ const NAME_MAX: usize = 108;
 /// Name of an AF_UNIX socket.
 pub(super) type Name = ArrayVec<u8, NAME_MAX>;
 
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
-
 fn count(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
-
-fn own(result: libc::c_int) -> io::Result<OwnedFd> {
-    let fd = check(result)?;
-    // SAFETY: the kernel returned this descriptor to us just now, nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A connected pair of AF_UNIX sockets, CLOEXEC; the first has the lowest free number.
