@@ -29,22 +29,51 @@ def missing():
     return None
 
 
+TOTALS = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def say(result, text):
+    """One result line: PASS, FAIL or SKIP, and what."""
+    TOTALS[{"PASS": "passed", "FAIL": "failed", "SKIP": "skipped"}[result]] += 1
+    print(result, text, flush=True)
+
+
+def summary():
+    """The closing line; returns the exit status."""
+    print(", ".join(f"{n} {what}" for what, n in TOTALS.items()), flush=True)
+    return 1 if TOTALS["failed"] else 0
+
+
+def build_shim():
+    """The library, built from this clone."""
+    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "-p", "pgmshim"], cwd=ROOT, check=True)
+
+
+def compile_c(directory, folder, name, *extra):
+    """One program of c-tests/FOLDER, warnings are errors; returns its path."""
+    path = os.path.join(directory, name)
+    source = os.path.join(ROOT, "c-tests", folder, name + ".c")
+    subprocess.run(
+        ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-I" + os.path.join(ROOT, "include"), "-o", path, source]
+        + list(extra),
+        check=True,
+    )
+    return path
+
+
 def build():
     """The library and the two peers; returns a dict of their paths."""
-    subprocess.run(["cargo", "build", "--release", "--locked", "--quiet", "-p", "pgmshim"], cwd=ROOT, check=True)
+    build_shim()
     out = os.path.join(TARGET, "interop")
     os.makedirs(out, exist_ok=True)
     os.makedirs(LOGS, exist_ok=True)
     flags = subprocess.run(
         ["pkg-config", "--cflags", "--libs", "openpgm-5.3"], capture_output=True, text=True, check=True
     ).stdout.split()
-    peers = {}
-    for name, extra in (("sockets", ["-I" + os.path.join(ROOT, "include")]), ("libpgm", flags)):
-        source = os.path.join(ROOT, "c-tests", "interop", name + ".c")
-        peers[name] = os.path.join(out, name)
-        command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", peers[name], source]
-        subprocess.run(command + extra, check=True)
-    return peers
+    return {
+        "sockets": compile_c(out, "interop", "sockets"),
+        "libpgm": compile_c(out, "interop", "libpgm", *flags),
+    }
 
 
 class Lab:
