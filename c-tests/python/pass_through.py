@@ -1,8 +1,10 @@
 """A program without PGM sockets makes the same system calls with and without the library.
 
-pass_through.py LIBRARY COMMAND...: run the command twice under strace and compare what it does from the
-end of loading on: everything after the dynamic loader has unmapped /etc/ld.so.cache. Only what differs
-from run to run anyway is masked: addresses, process ids, times, and the name of the library in environments.
+pass_through.py [--heap] LIBRARY COMMAND...: run the command with and without the library under strace and
+compare what it does from the end of loading on: everything after the dynamic loader has unmapped
+/etc/ld.so.cache. Only what differs from run to run anyway is masked: addresses, process ids, times, and the
+name of the library in environments. Whether an allocator asks the kernel for memory once more depends on
+where its heap happens to begin: such calls count only with --heap, for a program that makes few.
 """
 
 import itertools
@@ -27,8 +29,10 @@ MASKS = (
     (re.compile(r"tgkill\(\d+, \d+"), "tgkill(PID"),
 )
 
+MEMORY = ("brk(", "mmap(", "munmap(", "mremap(", "madvise(", "mprotect(")
 
-def trace(command, library):
+
+def trace(command, library, heap):
     """The masked system calls of one run, per process, after loading, and its output."""
     environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     environment.update(PYTHONHASHSEED="0", LC_ALL="C", GIT_OPTIONAL_LOCKS="0")
@@ -43,6 +47,8 @@ def trace(command, library):
         for name in sorted(os.listdir(directory), key=lambda n: int(n.rsplit(".", 1)[1])):
             with open(os.path.join(directory, name), encoding="latin-1") as file:
                 calls += after_loading([mask(line) for line in file])
+    if not heap:
+        calls = [call for call in calls if not call.startswith(MEMORY)]
     return calls, (run.returncode, run.stdout, run.stderr)
 
 
@@ -73,12 +79,14 @@ def after_loading(lines):
 
 def main():
     """Compare."""
-    library, command = sys.argv[1], sys.argv[2:]
+    arguments = sys.argv[1:]
+    heap = arguments[0] == "--heap"
+    library, *command = arguments[heap:]
     # A program may differ from itself (who of two processes comes first): some run of each kind must agree.
     runs_with, runs_without = [], []
     for _ in range(8):
-        runs_with.append(trace(command, library))
-        runs_without.append(trace(command, None))
+        runs_with.append(trace(command, library, heap))
+        runs_without.append(trace(command, None, heap))
         for without, expected in runs_without:
             if (without, expected) in runs_with:
                 print(f"{len(without)} system calls, the same with and without")
