@@ -48,6 +48,28 @@
 #define RM_HIGH_SPEED_INTRANET_OPT 1014      /* set get any: uint32_t boolean, a hint */
 
 /*
+ * Options that Windows does not have. Numbers from 1100 are ours.
+ */
+#define PGM_OPTIONSBASE 1100
+#define PGM_LISTEN_ONLY 1100        /* R set get: uint32_t boolean, never ask for repairs */
+#define PGM_UNORDERED 1101          /* R set get: uint32_t boolean, messages as they come */
+#define PGM_CONTINUE_ON_LOSS 1102   /* R set get: uint32_t boolean, see struct pgm_gap */
+#define PGM_UDP_ENCAP 1103          /* S R set get: struct pgm_udp_encap, before bind or connect */
+#define PGM_TPDU_SIZE 1104          /* S set get: uint32_t, octets; 0: from the interface */
+#define PGM_NAK_TIMERS 1105         /* R set get: struct pgm_nak_timers */
+#define PGM_TSI 1106                /* get: struct pgm_tsi of a connected or accepted socket */
+#define PGM_LINGER 1107             /* S set get: struct pgm_linger */
+#define PGM_CONGESTION_CONTROL 1108 /* S set get: uint32_t, 0: none */
+#define PGM_GAP 1109                /* type of a control message: struct pgm_gap */
+#define PGM_SPM_TIMERS 1110         /* S set get: struct pgm_spm_timers */
+#define PGM_RECEIVE_WINDOW 1111     /* R set get: struct pgm_receive_window */
+
+/* Modes of PGM_LINGER. */
+#define PGM_LINGER_BACKGROUND 0 /* another process takes over when this one ends */
+#define PGM_LINGER_BLOCK 1      /* the end of the process waits */
+#define PGM_LINGER_OFF 2        /* what is not out when the process ends is lost */
+
+/*
  * Rate and window of a sender (RM_RATE_WINDOW_SIZE). A member that is 0 was not given; the three
  * obey bytes = rate * msecs / 8, so any two make the third.
  */
@@ -102,6 +124,57 @@ struct pgm_receiver_stats {
     uint64_t num_data_packets_buffered;  /* now: packets not yet read */
     uint64_t total_selective_naks_sent;  /* sequences asked for, repeats included */
     uint64_t total_parity_naks_sent;     /* parity packets asked for */
+};
+
+/* UDP ports of PGM in UDP, host byte order (PGM_UDP_ENCAP). No effect on native PGM. */
+struct pgm_udp_encap {
+    uint16_t unicast;   /* NAKs and SPM requests */
+    uint16_t multicast; /* everything sent to the group */
+};
+
+/* How a receiver asks for repairs (PGM_NAK_TIMERS): milliseconds and counts of RFC 3208. */
+struct pgm_nak_timers {
+    uint32_t nak_bo_ivl;       /* longest random wait before a NAK, until the sender says otherwise */
+    uint32_t nak_rpt_ivl;      /* wait for the NCF */
+    uint32_t nak_rdata_ivl;    /* wait for the RDATA after it */
+    uint32_t nak_ncf_retries;  /* NAKs without NCF before the data counts as lost */
+    uint32_t nak_data_retries; /* NCFs without RDATA before it does */
+};
+
+/* How often a sender says where it is (PGM_SPM_TIMERS): milliseconds. */
+struct pgm_spm_timers {
+    uint32_t ambient_spm_ivl; /* while there is nothing else to send */
+    uint32_t ihb_min;         /* first heartbeat after data */
+    uint32_t ihb_max;         /* last one; each is twice the one before */
+};
+
+/* What a receiver may hold for one sender (PGM_RECEIVE_WINDOW). */
+struct pgm_receive_window {
+    uint32_t sqns;     /* packets: a power of two, 64..16777216 */
+    uint32_t bytes;    /* octets of data */
+    uint32_t max_apdu; /* octets of the longest message; a longer one is a loss */
+};
+
+/* Name of a session (PGM_TSI): the same at the sender and at every receiver. */
+struct pgm_tsi {
+    uint8_t gsi[6];
+    uint16_t sport; /* host byte order */
+};
+
+/* What the end of a process means for its sender (PGM_LINGER). */
+struct pgm_linger {
+    uint32_t mode;        /* PGM_LINGER_... */
+    uint32_t quiet_msecs; /* it is over when nobody asked for repairs for so long */
+    uint32_t max_msecs;   /* and at the latest after so long */
+};
+
+/*
+ * A gap in a session with PGM_CONTINUE_ON_LOSS: control message of recvmsg, level IPPROTO_PGM, type
+ * PGM_GAP, with the first message after it.
+ */
+struct pgm_gap {
+    uint32_t first_sqn; /* sequence number of the first packet that is lost */
+    uint32_t count;     /* packets */
 };
 
 /* A declaration that compiles only if `cond` holds; `name` is unique in the translation unit. */
@@ -161,5 +234,39 @@ PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_outstanding_nak
 PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, num_data_packets_buffered, 120);
 PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, total_selective_naks_sent, 128);
 PGM_ASSERT_OFFSET(receiver_stats, struct pgm_receiver_stats, total_parity_naks_sent, 136);
+
+PGM_ASSERT_SIZE(udp_encap, struct pgm_udp_encap, 4);
+PGM_ASSERT_OFFSET(udp_encap, struct pgm_udp_encap, unicast, 0);
+PGM_ASSERT_OFFSET(udp_encap, struct pgm_udp_encap, multicast, 2);
+
+PGM_ASSERT_SIZE(nak_timers, struct pgm_nak_timers, 20);
+PGM_ASSERT_OFFSET(nak_timers, struct pgm_nak_timers, nak_bo_ivl, 0);
+PGM_ASSERT_OFFSET(nak_timers, struct pgm_nak_timers, nak_rpt_ivl, 4);
+PGM_ASSERT_OFFSET(nak_timers, struct pgm_nak_timers, nak_rdata_ivl, 8);
+PGM_ASSERT_OFFSET(nak_timers, struct pgm_nak_timers, nak_ncf_retries, 12);
+PGM_ASSERT_OFFSET(nak_timers, struct pgm_nak_timers, nak_data_retries, 16);
+
+PGM_ASSERT_SIZE(spm_timers, struct pgm_spm_timers, 12);
+PGM_ASSERT_OFFSET(spm_timers, struct pgm_spm_timers, ambient_spm_ivl, 0);
+PGM_ASSERT_OFFSET(spm_timers, struct pgm_spm_timers, ihb_min, 4);
+PGM_ASSERT_OFFSET(spm_timers, struct pgm_spm_timers, ihb_max, 8);
+
+PGM_ASSERT_SIZE(receive_window, struct pgm_receive_window, 12);
+PGM_ASSERT_OFFSET(receive_window, struct pgm_receive_window, sqns, 0);
+PGM_ASSERT_OFFSET(receive_window, struct pgm_receive_window, bytes, 4);
+PGM_ASSERT_OFFSET(receive_window, struct pgm_receive_window, max_apdu, 8);
+
+PGM_ASSERT_SIZE(tsi, struct pgm_tsi, 8);
+PGM_ASSERT_OFFSET(tsi, struct pgm_tsi, gsi, 0);
+PGM_ASSERT_OFFSET(tsi, struct pgm_tsi, sport, 6);
+
+PGM_ASSERT_SIZE(linger, struct pgm_linger, 12);
+PGM_ASSERT_OFFSET(linger, struct pgm_linger, mode, 0);
+PGM_ASSERT_OFFSET(linger, struct pgm_linger, quiet_msecs, 4);
+PGM_ASSERT_OFFSET(linger, struct pgm_linger, max_msecs, 8);
+
+PGM_ASSERT_SIZE(gap, struct pgm_gap, 8);
+PGM_ASSERT_OFFSET(gap, struct pgm_gap, first_sqn, 0);
+PGM_ASSERT_OFFSET(gap, struct pgm_gap, count, 4);
 
 #endif /* _LINUX_PGM_H */

@@ -18,6 +18,7 @@ use crate::socket::{Kind, Socket};
 use crate::sys::{self, Iov, Received};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, timespec};
 use pgm_engine::driver::{Handle, Mode, SessionHello};
+use pgm_engine::num::Gsi;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -119,7 +120,7 @@ fn take_session(
     sys::set_nonblocking(session.as_raw_fd(), flags & libc::SOCK_NONBLOCK != 0)?;
     let peer = SocketAddrV4::new(Ipv4Addr::from(hello.peer_addr), hello.peer_port);
     Ok(Step::Done((
-        socket.adopt(session, Handle(hello.handle), peer)?,
+        socket.adopt(session, Handle(hello.handle), peer, Gsi(hello.gsi))?,
         peer,
     )))
 }

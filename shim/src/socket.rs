@@ -12,10 +12,11 @@ use crate::interpose::call;
 use crate::lock::{Control, Guarded, OwnedLock, control};
 use crate::sys;
 use libc::{c_int, sockaddr, socklen_t};
-use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions};
+use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, UdpEncap};
 use pgm_engine::driver::log::Level;
 use pgm_engine::driver::{self, Carriage, Handle, Mode, PrivateFd, Role};
 use pgm_engine::log_line;
+use pgm_engine::num::{Gsi, Tsi};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -95,11 +96,11 @@ impl Style {
         }
     }
 
-    fn carriage(self, defaults: &Defaults) -> Carriage {
+    fn carriage(self, settings: &Settings) -> Carriage {
         if self.native {
             Carriage::Native
         } else {
-            Carriage::Udp(defaults.encap)
+            Carriage::Udp(settings.encap)
         }
     }
 }
@@ -109,6 +110,8 @@ impl Style {
 pub(crate) struct Settings {
     pub(crate) send: SendOptions,
     pub(crate) listen: ListenOptions,
+    /// PGM_UDP_ENCAP.
+    pub(crate) encap: UdpEncap,
     /// SO_SNDBUF and SO_RCVBUF as `getsockopt` shows them: twice what was asked for.
     pub(crate) sndbuf: c_int,
     pub(crate) rcvbuf: c_int,
@@ -123,6 +126,7 @@ impl Settings {
         Self {
             send: defaults.send.clone(),
             listen: defaults.listen.clone(),
+            encap: defaults.encap,
             sndbuf: 212_992,
             rcvbuf: 212_992,
             reuse_port: false,
@@ -148,6 +152,12 @@ pub(crate) struct Socket {
     peer: AtomicU64,
     /// An error that a call met and could not return; 0: none. The kernel says it only once.
     deferred: AtomicI32,
+    /// RM_SET_MESSAGE_BOUNDARY: octets of the next message, 0: what one call sends.
+    boundary: AtomicU32,
+    /// GSI of the session it sends or receives, in the low 48 bits.
+    gsi: AtomicU64,
+    /// Largest TPDU of a sender, octets.
+    max_tpdu: AtomicU32,
     /// Makes reading one message one step; never held while blocking.
     pub(crate) receiving: OwnedLock,
     settings: Guarded<Option<Settings>>,
@@ -203,6 +213,9 @@ impl Socket {
                     local: AtomicU64::new(0),
                     peer: AtomicU64::new(0),
                     deferred: AtomicI32::new(0),
+                    boundary: AtomicU32::new(0),
+                    gsi: AtomicU64::new(0),
+                    max_tpdu: AtomicU32::new(0),
                     receiving: OwnedLock::new(),
                     settings: Guarded::new(None),
                     next: AtomicPtr::new(SLOTS.load(Ordering::Acquire)),
@@ -216,6 +229,8 @@ impl Socket {
         socket.local.store(0, Ordering::Relaxed);
         socket.peer.store(0, Ordering::Relaxed);
         socket.deferred.store(0, Ordering::Relaxed);
+        socket.boundary.store(0, Ordering::Relaxed);
+        socket.gsi.store(0, Ordering::Relaxed);
         socket.put_engine_end(engine_end);
         *socket.settings.get(control) = Some(settings);
         socket.kind.store(kind as u8, Ordering::Release);
@@ -294,6 +309,36 @@ impl Socket {
         (error != 0).then_some(Errno(error))
     }
 
+    /// RM_SET_MESSAGE_BOUNDARY: the next sends together make a message of so many octets; 0 cancels.
+    pub(crate) fn set_boundary(&self, octets: u32) -> Result<(), Errno> {
+        self.boundary.store(octets, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The session it sends or receives.
+    pub(crate) fn tsi(&self) -> Option<Tsi> {
+        let of = match self.kind() {
+            Kind::Sender => &self.local,
+            Kind::Session => &self.peer,
+            Kind::Fresh | Kind::Bound | Kind::Listening => return None,
+        };
+        let [.., a, b, c, d, e, f] = self.gsi.load(Ordering::Relaxed).to_be_bytes();
+        Some(Tsi {
+            gsi: Gsi([a, b, c, d, e, f]),
+            sport: addr::unpack(of.load(Ordering::Relaxed)).port(),
+        })
+    }
+
+    fn set_gsi(&self, Gsi([a, b, c, d, e, f]): Gsi) {
+        let gsi = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        self.gsi.store(gsi, Ordering::Relaxed);
+    }
+
+    /// Largest TPDU of a connected sender, octets.
+    pub(crate) fn max_tpdu(&self) -> u32 {
+        self.max_tpdu.load(Ordering::Relaxed)
+    }
+
     /// What the program asked for. `None` only in a slot that a racing close has freed.
     pub(crate) fn settings<'a>(
         &'a self,
@@ -326,12 +371,14 @@ impl Socket {
         fd: OwnedFd,
         handle: Handle,
         peer: SocketAddrV4,
+        gsi: Gsi,
     ) -> Result<c_int, Errno> {
         let mut control = control()?;
         let settings = self.settings(&mut control)?.clone();
         let session = Self::allocate(&mut control, Kind::Session, self.style(), settings, None);
         let local = addr::unpack(self.local.load(Ordering::Relaxed));
         let epoch = self.epoch.load(Ordering::Relaxed);
+        session.set_gsi(gsi);
         session.become_kind(Kind::Session, handle, local, peer);
         session.epoch.store(epoch, Ordering::Relaxed);
         if session.style().mode == Mode::Message {
@@ -405,7 +452,7 @@ pub(crate) unsafe fn bind(socket: &'static Socket, addr: *const sockaddr, len: s
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
         let settings = socket.settings(&mut control)?;
         if addr.ip().is_multicast() {
-            let carriage = style.carriage(&runtime.defaults);
+            let carriage = style.carriage(settings);
             runtime
                 .engine
                 .check(carriage, *addr.ip(), &settings.listen.interfaces)?;
@@ -443,13 +490,16 @@ pub(crate) unsafe fn connect(
             return Err(Errno(libc::EINVAL));
         }
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
-        let options = socket.settings(&mut control)?.send.clone();
-        let carriage = style.carriage(&runtime.defaults);
+        let settings = socket.settings(&mut control)?;
+        let (options, carriage) = (settings.send.clone(), style.carriage(settings));
         let sender = socket.hand_over(|engine_end| {
             runtime
                 .engine
                 .connect(carriage, style.mode, group, options, engine_end)
         })?;
+        socket.set_gsi(sender.tsi.gsi);
+        let max_tpdu = sender.max_tpdu.try_into().unwrap_or(u32::MAX);
+        socket.max_tpdu.store(max_tpdu, Ordering::Relaxed);
         socket.become_kind(Kind::Sender, sender.id, sender.local, group);
         Ok(0)
     })
@@ -467,8 +517,8 @@ pub(crate) fn listen(socket: &'static Socket, fd: c_int) -> c_int {
             Kind::Sender | Kind::Session => return Err(Errno(libc::EISCONN)),
         }
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
-        let options = socket.settings(&mut control)?.listen.clone();
-        let carriage = style.carriage(&runtime.defaults);
+        let settings = socket.settings(&mut control)?;
+        let (options, carriage) = (settings.listen.clone(), style.carriage(settings));
         let handle = socket.hand_over(|engine_end| {
             runtime
                 .engine

@@ -197,7 +197,8 @@ impl Carrier {
         iface::find(group, wanted.as_ref().or(self.wanted.as_ref()))
     }
 
-    /// Largest TPDU of a source with these options: the IP packet less IP and UDP headers.
+    /// Largest TPDU of a source with these options: the IP packet less IP and UDP headers, or less if it
+    /// was told so.
     pub(super) fn max_tpdu(&self, iface: &Interface, options: &SendOptions) -> usize {
         let packet = match options.mtu {
             0 => usize::try_from(iface.mtu)
@@ -209,7 +210,11 @@ impl Carrier {
             Carriage::Udp(_) => udp::OVERHEAD,
             Carriage::Native => native::OVERHEAD,
         };
-        packet.saturating_sub(overhead)
+        let room = packet.saturating_sub(overhead);
+        match options.tpdu_size {
+            0 => room,
+            wanted => room.min(wanted.into()),
+        }
     }
 
     /// Open the sockets of a source. Open it before the endpoint emits anything for it.

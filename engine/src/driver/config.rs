@@ -29,6 +29,8 @@ impl Default for UdpEncap {
 
 /// Smallest IP packet size that leaves room for data beside all headers and options.
 pub const MTU_MIN: u16 = 128;
+/// Smallest TPDU that does.
+pub const TPDU_MIN: u16 = 128;
 
 /// RM_SEND_WINDOW after the ratio rule: `bytes = rate_kbits * msecs / 8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,52 @@ pub struct SendWindow {
     pub msecs: u32,
     /// Octets.
     pub bytes: u32,
+}
+
+/// What the end of a process does with a sender that still has data or repairs to send (design D5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Linger {
+    /// A process of its own takes the sender over.
+    Background,
+    /// The end waits, within the bounds.
+    #[default]
+    Block,
+    /// What is not out is lost.
+    Off,
+}
+
+/// RM_FEC_INFO, with the block size never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FecInfo {
+    /// n: packets of a group, data and parity.
+    pub block_size: u16,
+    /// Parity packets sent with every group.
+    pub proactive: u16,
+    /// k: data packets of a group.
+    pub group_size: u8,
+    /// Receivers may ask for parity.
+    pub on_demand: bool,
+}
+
+/// Intervals between SPMs (RFC 3208 §5.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpmTimers {
+    /// Ambient SPM interval.
+    pub ambient: Duration,
+    /// First heartbeat SPM interval after data (IHB_MIN).
+    pub heartbeat_min: Duration,
+    /// Last one (IHB_MAX).
+    pub heartbeat_max: Duration,
+}
+
+impl Default for SpmTimers {
+    fn default() -> Self {
+        Self {
+            ambient: Duration::from_secs(1),
+            heartbeat_min: Duration::from_millis(4),
+            heartbeat_max: Duration::from_secs(1),
+        }
+    }
 }
 
 /// What a sender was told before `connect`.
@@ -60,6 +108,14 @@ pub struct SendOptions {
     pub tos: u8,
     /// Largest IP packet, octets, [`MTU_MIN`] at least; 0: the interface's MTU, on loopback 1500.
     pub mtu: u16,
+    /// PGM_TPDU_SIZE: largest TPDU (PGM header, options and data), octets; 0: as `mtu` says.
+    pub tpdu_size: u16,
+    /// PGM_SPM_TIMERS.
+    pub spm: SpmTimers,
+    /// RM_USE_FEC; `None`: off.
+    pub fec: Option<FecInfo>,
+    /// PGM_LINGER: what the end of the process means for this sender.
+    pub linger: Linger,
     /// Bounds on the time repairs are served after the end: quiet time and total.
     pub linger_quiet: Duration,
     /// See `linger_quiet`.
@@ -73,6 +129,12 @@ pub struct ListenOptions {
     pub interfaces: Vec<Ipv4Addr>,
     /// Timers and limits.
     pub receiver: ReceiverConfig,
+    /// PGM_LISTEN_ONLY: never a NAK; what does not come is missing.
+    pub listen_only: bool,
+    /// PGM_UNORDERED: messages are delivered as they are complete, in whatever order.
+    pub unordered: bool,
+    /// PGM_CONTINUE_ON_LOSS: after unrecoverable loss the session goes on and `recvmsg` tells the gap.
+    pub continue_on_loss: bool,
 }
 
 /// Process-wide defaults, read once from the environment.
@@ -187,12 +249,19 @@ impl Default for Defaults {
                 loopback: true,
                 tos: 0,
                 mtu: 0,
+                tpdu_size: 0,
+                spm: SpmTimers::default(),
+                fec: None,
+                linger: Linger::default(),
                 linger_quiet: Duration::from_millis(500),
                 linger_max: Duration::from_secs(10),
             },
             listen: ListenOptions {
                 interfaces: Vec::new(),
                 receiver: ReceiverConfig::default(),
+                listen_only: false,
+                unordered: false,
+                continue_on_loss: false,
             },
             interface: None,
             encap: UdpEncap::default(),

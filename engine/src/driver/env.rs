@@ -2,7 +2,7 @@
 //!
 //! The table also feeds the manual page, so `values` and `help` are sentences for users.
 
-use super::config::{Defaults, UdpEncap, WantedInterface};
+use super::config::{Defaults, Linger, UdpEncap, WantedInterface};
 use super::log::Level;
 use std::time::Duration;
 
@@ -35,7 +35,9 @@ pub struct Draft {
 }
 
 const DURATION: &str = "a time with us, ms or s; a plain number is milliseconds";
+const INTERVAL: &str = "a time of at least 1ms with us, ms or s; a plain number is milliseconds";
 const COUNT: &str = "a number";
+const SWITCH: &str = "on or off";
 
 /// All of them. A profile comes first, since the others refine it.
 pub const VARIABLES: &[Variable] = &[
@@ -116,7 +118,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "PGM_LOOPBACK",
-        values: "on or off",
+        values: SWITCH,
         help: "Whether receivers on the sender's own host get its packets. Default on.",
         set: |draft, value| assign(&mut draft.defaults.send.loopback, switch(value)),
     },
@@ -136,6 +138,52 @@ pub const VARIABLES: &[Variable] = &[
         },
     },
     Variable {
+        name: "PGM_TPDU_SIZE",
+        values: "octets, 128 to 65535",
+        help: "Largest PGM packet of a sender: header, options and data, without IP and UDP headers. Default: what \
+               PGM_MTU leaves.",
+        set: |draft, value| {
+            let value = value.parse().ok().filter(|n| *n >= super::config::TPDU_MIN);
+            assign(&mut draft.defaults.send.tpdu_size, value)
+        },
+    },
+    Variable {
+        name: "PGM_SPM_AMBIENT",
+        values: INTERVAL,
+        help: "Interval of a sender's SPMs while it has nothing else to say. Default 1s.",
+        set: |draft, value| assign(&mut draft.defaults.send.spm.ambient, interval(value)),
+    },
+    Variable {
+        name: "PGM_SPM_HEARTBEAT_MIN",
+        values: INTERVAL,
+        help: "Interval of the first SPMs after data, doubled with each. Default 4ms.",
+        set: |draft, value| assign(&mut draft.defaults.send.spm.heartbeat_min, interval(value)),
+    },
+    Variable {
+        name: "PGM_SPM_HEARTBEAT_MAX",
+        values: INTERVAL,
+        help: "Longest interval of SPMs after data. Default 1s.",
+        set: |draft, value| assign(&mut draft.defaults.send.spm.heartbeat_max, interval(value)),
+    },
+    Variable {
+        name: "PGM_LISTEN_ONLY",
+        values: SWITCH,
+        help: "Receivers never ask for repairs: what does not come is missing. Default off.",
+        set: |draft, value| assign(&mut draft.defaults.listen.listen_only, switch(value)),
+    },
+    Variable {
+        name: "PGM_UNORDERED",
+        values: SWITCH,
+        help: "Receivers get each message as soon as it is complete, in any order. Default off.",
+        set: |draft, value| assign(&mut draft.defaults.listen.unordered, switch(value)),
+    },
+    Variable {
+        name: "PGM_CONTINUE_ON_LOSS",
+        values: SWITCH,
+        help: "Sessions go on after unrecoverable loss; recvmsg tells the gap. Default off: they end with ECONNRESET.",
+        set: |draft, value| assign(&mut draft.defaults.listen.continue_on_loss, switch(value)),
+    },
+    Variable {
         name: "PGM_LINGER",
         values: "block, off or a number of milliseconds (background is not available yet)",
         help: "How long the end of a sending process waits until data is out and repairs are served. \
@@ -144,7 +192,10 @@ pub const VARIABLES: &[Variable] = &[
             let send = &mut draft.defaults.send;
             match value {
                 "block" => {}
-                "off" => draft.defaults.exit_limit = Duration::ZERO,
+                "off" => {
+                    send.linger = Linger::Off;
+                    draft.defaults.exit_limit = Duration::ZERO;
+                }
                 _ => {
                     let limit = Duration::from_millis(value.parse().ok()?);
                     draft.defaults.exit_limit = limit;
@@ -285,7 +336,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "PGM_GSO",
-        values: "on or off",
+        values: SWITCH,
         help: "Let the kernel cut runs of equal UDP datagrams (UDP_SEGMENT). Default on.",
         set: |draft, value| assign(&mut draft.defaults.gso, switch(value)),
     },
@@ -480,6 +531,11 @@ fn duration(value: &str) -> Option<Duration> {
     (seconds <= 86_400.0).then(|| Duration::from_secs_f64(seconds))
 }
 
+/// A duration that makes no busy loop.
+fn interval(value: &str) -> Option<Duration> {
+    duration(value).filter(|time| *time >= Duration::from_millis(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::config::SendWindow;
@@ -566,6 +622,13 @@ mod tests {
             ("PGM_LOOPBACK", "off"),
             ("PGM_TOS", "184"),
             ("PGM_MTU", "9000"),
+            ("PGM_TPDU_SIZE", "1400"),
+            ("PGM_SPM_AMBIENT", "30s"),
+            ("PGM_SPM_HEARTBEAT_MIN", "10ms"),
+            ("PGM_SPM_HEARTBEAT_MAX", "10s"),
+            ("PGM_LISTEN_ONLY", "on"),
+            ("PGM_UNORDERED", "on"),
+            ("PGM_CONTINUE_ON_LOSS", "on"),
             ("PGM_LINGER", "250"),
             ("PGM_NAK_BO_IVL", "500us"),
             ("PGM_NAK_RPT_IVL", "20"),
@@ -652,6 +715,8 @@ mod tests {
             ("PGM_RXW_SQNS", "1000"),
             ("PGM_PEER_EXPIRY", "1e9s"),
             ("PGM_MTU", "20"),
+            ("PGM_TPDU_SIZE", "100"),
+            ("PGM_SPM_AMBIENT", "10us"),
         ];
         for variable in bad {
             let (_, errors) = with(&[variable]);

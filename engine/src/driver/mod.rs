@@ -29,6 +29,7 @@ pub use private::{
 };
 
 use crate::log_line;
+use crate::num::Tsi;
 use crate::stats::{ReceiverStats, SourceStats};
 use config::{Defaults, ListenOptions, SendOptions};
 use crossbeam_channel::Sender;
@@ -63,6 +64,10 @@ pub struct SenderInfo {
     pub id: Handle,
     /// Source address and TSI port: what `getsockname` says.
     pub local: SocketAddrV4,
+    /// The session.
+    pub tsi: Tsi,
+    /// Largest TPDU it sends, octets.
+    pub max_tpdu: usize,
 }
 
 /// Names a sender, listener or session inside the engine; 0 is never used, none is used twice.

@@ -2,6 +2,7 @@
 //! set. Other SOL_SOCKET options are the pair's own; everything else is unknown.
 
 mod generic;
+mod own;
 mod pgm;
 mod window;
 
@@ -36,6 +37,11 @@ impl<'a> Value<'a> {
     /// The first octets of a longer value.
     fn head<const N: usize>(self) -> Result<[u8; N], Errno> {
         self.0.first_chunk().copied().ok_or(Errno(libc::EINVAL))
+    }
+
+    /// A value of this length and no other.
+    fn exactly<const N: usize>(self) -> Result<[u8; N], Errno> {
+        self.0.try_into().map_err(|_| Errno(libc::EINVAL))
     }
 
     /// `N` unsigned integers of 32 bits. Programs that define ULONG as `unsigned long` hand over 64-bit
@@ -141,6 +147,10 @@ type Getter = fn(&mut Call) -> Result<Answer, Errno>;
 enum Phases {
     /// At any time, on any side.
     Any,
+    /// On either side, before `connect` or `listen`.
+    Unconnected,
+    /// On a sender, at any time.
+    Sending,
     /// On a sender, before `connect`.
     Sender,
     /// On a receiver, before `listen`; harmless on sessions, where programs set it too.
@@ -151,13 +161,12 @@ impl Phases {
     fn check(self, kind: Kind) -> Result<(), Errno> {
         match (self, kind) {
             (Self::Any, _) | (_, Kind::Fresh | Kind::Bound) => Ok(()),
-            (Self::Receiver, Kind::Session) => Ok(()),
-            (Self::Sender, Kind::Sender) | (Self::Receiver, Kind::Listening) => {
-                Err(Errno(libc::EISCONN))
-            }
-            (Self::Sender, Kind::Listening | Kind::Session) | (Self::Receiver, Kind::Sender) => {
-                Err(Errno(libc::EINVAL))
-            }
+            (Self::Receiver, Kind::Session) | (Self::Sending, Kind::Sender) => Ok(()),
+            (Self::Unconnected, _)
+            | (Self::Sender, Kind::Sender)
+            | (Self::Receiver, Kind::Listening) => Err(Errno(libc::EISCONN)),
+            (Self::Sender | Self::Sending, Kind::Listening | Kind::Session)
+            | (Self::Receiver, Kind::Sender) => Err(Errno(libc::EINVAL)),
         }
     }
 }
@@ -184,9 +193,13 @@ impl Row {
     }
 }
 
+fn rows() -> impl Iterator<Item = &'static Row> {
+    [pgm::ROWS, own::ROWS, generic::ROWS].into_iter().flatten()
+}
+
 fn find(level: c_int, name: c_int) -> Option<&'static Row> {
     let found = |row: &&Row| row.level == level && row.name == name;
-    pgm::ROWS.iter().chain(generic::ROWS).find(found)
+    rows().find(found)
 }
 
 const UNKNOWN: Errno = Errno(libc::ENOPROTOOPT);
@@ -291,11 +304,7 @@ mod tests {
 
     #[test]
     fn no_option_is_listed_twice() {
-        let mut names: Vec<_> = pgm::ROWS
-            .iter()
-            .chain(generic::ROWS)
-            .map(|row| (row.level, row.name))
-            .collect();
+        let mut names: Vec<_> = rows().map(|row| (row.level, row.name)).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();

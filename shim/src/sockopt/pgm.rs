@@ -3,6 +3,8 @@
 use super::{Answer, Call, Phases, Row, UNKNOWN, Value, window, word_answer};
 use crate::errno::Errno;
 use crate::socket::{IPPROTO_PGM, Kind, check_local};
+use pgm_engine::driver::Mode;
+use pgm_engine::driver::config::FecInfo;
 use pgm_engine::stats::{ReceiverStats, SourceStats};
 use std::net::Ipv4Addr;
 
@@ -35,14 +37,20 @@ pub(super) static ROWS: &[Row] = &[
         set: Some(set_rate_window_size),
         get: Some(|call| {
             let w = call.settings()?.send.window;
-            Ok([w.rate_kbits, w.msecs, w.bytes]
-                .iter()
-                .flat_map(|n| n.to_ne_bytes())
-                .collect())
+            words_answer(&[w.rate_kbits, w.msecs, w.bytes])
         }),
         phases: Phases::Sender,
     },
-    Row::absent(IPPROTO_PGM, RM_SET_MESSAGE_BOUNDARY),
+    Row {
+        level: IPPROTO_PGM,
+        name: RM_SET_MESSAGE_BOUNDARY,
+        set: Some(|call, value| match call.socket.style().mode {
+            Mode::Message => call.socket.set_boundary(value.word()?),
+            Mode::Stream => Err(Errno(libc::EINVAL)),
+        }),
+        get: None,
+        phases: Phases::Sending,
+    },
     Row::absent(IPPROTO_PGM, RM_FLUSHCACHE),
     Row {
         level: IPPROTO_PGM,
@@ -112,7 +120,22 @@ pub(super) static ROWS: &[Row] = &[
         get: Some(|call| word_answer(call.settings()?.send.adv_percent.into())),
         phases: Phases::Sender,
     },
-    Row::absent(IPPROTO_PGM, RM_USE_FEC),
+    Row {
+        level: IPPROTO_PGM,
+        name: RM_USE_FEC,
+        set: Some(|call, value| {
+            call.settings()?.send.fec = Some(fec(value)?);
+            Ok(())
+        }),
+        get: Some(|call| {
+            let fec = call.settings()?.send.fec;
+            let [n, proactive] = fec.map_or([0, 0], |fec| [fec.block_size, fec.proactive]);
+            let [k, on_demand] = fec.map_or([0, 0], |fec| [fec.group_size, fec.on_demand.into()]);
+            let ([a, b], [c, d]) = (n.to_ne_bytes(), proactive.to_ne_bytes());
+            Ok(vec![a, b, c, d, k, on_demand])
+        }),
+        phases: Phases::Sender,
+    },
     Row {
         level: IPPROTO_PGM,
         name: RM_SET_MCAST_TTL,
@@ -143,12 +166,17 @@ pub(super) static ROWS: &[Row] = &[
 ];
 
 /// A small number within bounds.
-fn percent(value: Value<'_>, least: u32, most: u32) -> Result<u8, Errno> {
+pub(super) fn percent(value: Value<'_>, least: u32, most: u32) -> Result<u8, Errno> {
     let number = value.word()?;
     if !(least..=most).contains(&number) {
         return Err(Errno(libc::EINVAL));
     }
     u8::try_from(number).map_err(|_| Errno(libc::EINVAL))
+}
+
+/// Integers one after another.
+pub(super) fn words_answer(words: &[u32]) -> Result<Answer, Errno> {
+    Ok(words.iter().flat_map(|word| word.to_ne_bytes()).collect())
 }
 
 /// An IPv4 address in network order.
@@ -159,6 +187,29 @@ fn interface(value: Value<'_>) -> Result<Ipv4Addr, Errno> {
 /// The same as an answer.
 pub(super) fn interface_answer(addr: Option<Ipv4Addr>) -> Result<Answer, Errno> {
     Ok(addr.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec())
+}
+
+/// RM_FEC_INFO. n is at most 255 and more than k, a power of two from 2 to 128; some parity is wanted.
+fn fec(value: Value<'_>) -> Result<FecInfo, Errno> {
+    let [a, b, c, d, group_size, on_demand] = value.exactly()?;
+    let block_size = match u16::from_ne_bytes([a, b]) {
+        0 => 255,
+        n => n,
+    };
+    let info = FecInfo {
+        block_size,
+        proactive: u16::from_ne_bytes([c, d]),
+        group_size,
+        on_demand: on_demand != 0,
+    };
+    let parity = block_size.saturating_sub(group_size.into());
+    let valid = block_size <= 255
+        && group_size.is_power_of_two()
+        && (2..=128).contains(&group_size)
+        && parity > 0
+        && info.proactive <= parity
+        && (info.proactive > 0 || info.on_demand);
+    valid.then_some(info).ok_or(Errno(libc::EINVAL))
 }
 
 fn set_rate_window_size(call: &mut Call, value: Value<'_>) -> Result<(), Errno> {

@@ -154,6 +154,8 @@ impl Link {
         let info = SenderInfo {
             id: self.handle(key),
             local: SocketAddrV4::new(iface.addr, tsi.sport),
+            tsi,
+            max_tpdu: self.carrier.max_tpdu(&iface, options),
         };
         let sender = Sender::new(&cx.epoll, id, mode, target.engine_end, self.token(key));
         let sender = sender.inspect_err(|_| self.drop_source(id))?;
@@ -442,6 +444,9 @@ fn source_config(
         window_ivl: Duration::from_millis(window.msecs.into()),
         window_adv_percent: options.adv_percent,
         late_join_percent: options.late_join_percent,
+        ambient_spm_ivl: options.spm.ambient,
+        ihb_min: options.spm.heartbeat_min,
+        ihb_max: options.spm.heartbeat_max,
         linger_quiet: options.linger_quiet,
         linger_max: options.linger_max,
         ..SourceConfig::new(tsi, group.port(), *group.ip(), nla)
