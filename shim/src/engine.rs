@@ -58,8 +58,15 @@ pub(crate) fn is_used() -> bool {
 }
 
 /// Whether the program names a descriptor that is the engine's.
+#[inline]
 pub(crate) fn is_private(fd: c_int) -> bool {
-    is_used() && !interpose::is_inside() && driver::is_private_fd(fd)
+    // One load says no for nearly every call; the rest need not be near.
+    #[cold]
+    #[inline(never)]
+    fn is_the_programs_call() -> bool {
+        is_used() && !interpose::is_inside()
+    }
+    driver::is_private_fd(fd) && is_the_programs_call()
 }
 
 /// The lowest descriptor of the engine's in `first..=last`.

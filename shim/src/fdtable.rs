@@ -58,12 +58,19 @@ pub(crate) fn insert(fd: c_int, socket: &'static Socket) -> Result<(), Errno> {
 /// `fd` is about to be closed, or names something else now.
 ///
 /// A child of `vfork` closes descriptors too, but in the memory of its parent: there it changes nothing.
+#[inline]
 pub(crate) fn remove(fd: c_int) {
-    if let Some(entry) = TABLE.get(index(fd))
-        && !entry.load(Ordering::Relaxed).is_null()
-        && fork::is_own_memory()
-    {
-        replace(entry, std::ptr::null_mut());
+    #[cold]
+    #[inline(never)]
+    fn remove_ours(fd: c_int) {
+        if let Some(entry) = TABLE.get(index(fd))
+            && fork::is_own_memory()
+        {
+            replace(entry, std::ptr::null_mut());
+        }
+    }
+    if !is_foreign(fd) {
+        remove_ours(fd);
     }
 }
 

@@ -152,7 +152,9 @@ macro_rules! hooks {
                 #[inline]
                 #[allow(dead_code, non_snake_case, reason = "aliases; symbols of libc")]
                 pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
+                    // Inlined it would move the arguments about on the way through, too.
                     #[cold]
+                    #[inline(never)]
                     unsafe fn unresolved($($arg: $ty),*) -> $ret {
                         // SAFETY: the caller's duty, as for the function itself.
                         unsafe { $raw }

@@ -81,6 +81,8 @@ pub(super) struct Carrier {
     ports: BTreeMap<PortId, Port>,
     /// Any address: unicast goes out here, and comes in.
     unicast: PortId,
+    /// The same for the very addresses that sources send from.
+    addresses: Vec<Address>,
     sources: BTreeMap<SourceId, Source>,
     members: Vec<Member>,
     batch: Batch,
@@ -118,6 +120,18 @@ struct Member {
     dports: Vec<u16>,
 }
 
+/// An address of this host that sources send from; UDP only.
+///
+/// The kernel prefers its socket to those for any address: so receivers on this host, other
+/// implementations among them, cannot take the NAKs away.
+#[derive(Debug)]
+struct Address {
+    addr: Ipv4Addr,
+    port: PortId,
+    /// How many.
+    sources: usize,
+}
+
 /// Sockets of one source.
 #[derive(Debug)]
 struct Source {
@@ -126,8 +140,8 @@ struct Source {
     plain: PrivateFd,
     /// The same with Router Alert; native only.
     alert: Option<PrivateFd>,
-    /// Receive for it: unicast to its very address, and the inlet; UDP only.
-    ports: Vec<PortId>,
+    /// Where other processes hand over what is for it, and the address it shares; UDP only.
+    receives: Option<(PortId, Ipv4Addr)>,
 }
 
 impl Carrier {
@@ -155,6 +169,7 @@ impl Carrier {
             next_port: 0,
             ports: BTreeMap::new(),
             unicast: PortId(0),
+            addresses: Vec::new(),
             sources: BTreeMap::new(),
             members: Vec::new(),
             batch: Batch::new(defaults.gso && matches!(carriage, Carriage::Udp(_))),
@@ -237,18 +252,13 @@ impl Carrier {
                 let inlet = forward::inlet(tsi)?;
                 let to = SocketAddrV4::new(group, encap.multicast);
                 let plain = udp::source(to, iface, options)?;
-                // The kernel prefers this socket to those for any address: so receivers on this host,
-                // other implementations among them, cannot take the NAKs away.
-                let unicast = udp::unicast(iface.addr, encap.unicast)?;
-                let ports = vec![
-                    self.add_port(inlet, PortKind::Inlet(tsi)),
-                    self.add_port(unicast, PortKind::Unicast),
-                ];
+                self.receive_at(iface.addr, encap.unicast)?;
+                let inlet = self.add_port(inlet, PortKind::Inlet(tsi));
                 Source {
                     tsi,
                     plain,
                     alert: None,
-                    ports,
+                    receives: Some((inlet, iface.addr)),
                 }
             }
             Carriage::Native => {
@@ -257,7 +267,7 @@ impl Carrier {
                     tsi,
                     plain,
                     alert: Some(alert),
-                    ports: Vec::new(),
+                    receives: None,
                 }
             }
         };
@@ -278,11 +288,44 @@ impl Carrier {
         {
             self.batch.forget(socket.as_raw_fd());
         }
-        for port in source.ports {
-            self.remove_port(port);
+        if let Some((inlet, addr)) = source.receives {
+            self.remove_port(inlet);
+            self.stop_receiving_at(addr);
         }
         // The old filter only passes more than needed.
         let _ = self.filter_unicast();
+    }
+
+    /// One more source sends from this address.
+    fn receive_at(&mut self, addr: Ipv4Addr, port: u16) -> io::Result<()> {
+        let known = self.addresses.iter().position(|a| a.addr == addr);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let socket = udp::unicast(addr, port)?;
+                let port = self.add_port(socket, PortKind::Unicast);
+                self.addresses.push(Address {
+                    addr,
+                    port,
+                    sources: 0,
+                });
+                self.addresses.len() - 1
+            }
+        };
+        self.addresses[index].sources += 1;
+        Ok(())
+    }
+
+    /// One source less does.
+    fn stop_receiving_at(&mut self, addr: Ipv4Addr) {
+        let Some(index) = self.addresses.iter().position(|a| a.addr == addr) else {
+            return;
+        };
+        self.addresses[index].sources -= 1;
+        if self.addresses[index].sources == 0 {
+            let Address { port, .. } = self.addresses.swap_remove(index);
+            self.remove_port(port);
+        }
     }
 
     /// Join the group on these interfaces. Joins are counted: several listeners share a socket.
