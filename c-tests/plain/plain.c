@@ -1,7 +1,8 @@
-/* A program that knows nothing of PGM: files, pipes, sockets, a child. For scripts/clients to trace. */
+/* A program that knows nothing of PGM: files, pipes, sockets, names, a child. For scripts/clients to trace. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,11 @@ int main(void)
     if (dup2(copy, 30) != 30 || dup3(copy, 31, O_CLOEXEC) != 31 || shutdown(copy, SHUT_WR) != 0 ||
         close_range(30, 31, 0) != 0 || read(other, buffer, sizeof(buffer)) != 0)
         return 3;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *list;
+    if (getaddrinfo("localhost", "53", &hints, &list) != 0 || list->ai_protocol != IPPROTO_UDP ||
+        getprotobyname("no-such-protocol") != NULL)
+        return 5;
+    freeaddrinfo(list);
     pid_t pid = fork();
     if (pid == 0)
         _exit(write(1, "child\n", 6) == 6 ? 0 : 1);

@@ -11,6 +11,7 @@ mod fdtable;
 mod fork;
 mod interpose;
 mod lock;
+mod names;
 mod send;
 mod session;
 mod socket;
@@ -20,8 +21,8 @@ mod sys;
 use crate::addr::Place;
 use crate::interpose::{hooks, late, raw};
 use libc::{
-    FILE, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr,
-    socklen_t, ssize_t, timespec,
+    FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, protoent,
+    size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use std::ptr::null_mut;
 
@@ -147,9 +148,50 @@ hooks! {
     fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
         used => descriptor::fcntl(fd, command, argument);
+    fn getaddrinfo(
+        node: *const c_char, service: *const c_char, hints: *const addrinfo, list: *mut *mut addrinfo,
+    ) -> c_int,
+        or late!(getaddrinfo(
+            node: *const c_char, service: *const c_char,
+            hints: *const addrinfo, list: *mut *mut addrinfo
+        ) -> c_int, libc::EAI_FAIL),
+        any => names::getaddrinfo(node, service, hints, list);
     fn getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_getpeername, fd, addr, len),
         pgm(fd) |s| => socket::getpeername(s, Place::new(addr, len));
+    fn getprotobyname(name: *const c_char) -> *mut protoent,
+        or late!(getprotobyname(name: *const c_char) -> *mut protoent, null_mut()),
+        any => names::protocol(|| next::getprotobyname(name), || names::is_pgm(name));
+    fn getprotobyname_r(
+        name: *const c_char, room: *mut protoent, buffer: *mut c_char, len: size_t,
+        result: *mut *mut protoent,
+    ) -> c_int,
+        or late!(getprotobyname_r(
+            name: *const c_char, room: *mut protoent, buffer: *mut c_char, len: size_t,
+            result: *mut *mut protoent
+        ) -> c_int, libc::ENOSYS),
+        any => names::protocol_r(
+            room, result,
+            || next::getprotobyname_r(name, room, buffer, len, result), || names::is_pgm(name),
+        );
+    fn getprotobynumber(number: c_int) -> *mut protoent,
+        or late!(getprotobynumber(number: c_int) -> *mut protoent, null_mut()),
+        any => names::protocol(
+            || next::getprotobynumber(number), || number == socket::IPPROTO_PGM,
+        );
+    fn getprotobynumber_r(
+        number: c_int, room: *mut protoent, buffer: *mut c_char, len: size_t,
+        result: *mut *mut protoent,
+    ) -> c_int,
+        or late!(getprotobynumber_r(
+            number: c_int, room: *mut protoent, buffer: *mut c_char, len: size_t,
+            result: *mut *mut protoent
+        ) -> c_int, libc::ENOSYS),
+        any => names::protocol_r(
+            room, result,
+            || next::getprotobynumber_r(number, room, buffer, len, result),
+            || number == socket::IPPROTO_PGM,
+        );
     fn getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_getsockname, fd, addr, len),
         pgm(fd) |s| => socket::getsockname(s, Place::new(addr, len));

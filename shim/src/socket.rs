@@ -416,9 +416,14 @@ pub(crate) fn open(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     })
 }
 
-/// Native PGM needs raw sockets: say so now and not at `connect`.
+/// Whether this process may use native PGM, which needs raw sockets.
+pub(crate) fn try_native() -> Result<(), Errno> {
+    sys::inet_socket(libc::SOCK_RAW, IPPROTO_PGM).map(drop)
+}
+
+/// The same for `socket`: say so now and not at `connect`.
 fn check_privilege() -> Result<(), Errno> {
-    sys::inet_socket(libc::SOCK_RAW, IPPROTO_PGM).map(drop).inspect_err(|error| {
+    try_native().inspect_err(|error| {
         if error.0 == libc::EPERM {
             log_line!(
                 Level::Error,
