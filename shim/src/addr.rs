@@ -28,13 +28,27 @@ pub(crate) unsafe fn read(addr: *const sockaddr, len: socklen_t) -> Result<Socke
     }
     // SAFETY: not null and long enough.
     let addr = unsafe { addr.cast::<sockaddr_in>().read_unaligned() };
-    if i32::from(addr.sin_family) != libc::AF_INET {
-        return Err(Errno(libc::EAFNOSUPPORT));
+    match i32::from(addr.sin_family) {
+        libc::AF_INET => {}
+        // `bind` has always taken a zeroed address for INADDR_ANY.
+        libc::AF_UNSPEC if addr.sin_addr.s_addr == libc::INADDR_ANY => {}
+        _ => return Err(Errno(libc::EAFNOSUPPORT)),
     }
     Ok(SocketAddrV4::new(
         Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr)),
         u16::from_be(addr.sin_port),
     ))
+}
+
+/// Whether the address of a `connect` is none, which asks to undo an earlier one (AF_UNSPEC).
+///
+/// # Safety
+/// As [`read`].
+pub(crate) unsafe fn is_unspecified(addr: *const sockaddr, len: socklen_t) -> bool {
+    // SAFETY: not null and long enough.
+    !addr.is_null()
+        && len as usize >= size_of::<libc::sa_family_t>()
+        && i32::from(unsafe { (*addr).sa_family }) == libc::AF_UNSPEC
 }
 
 /// Where a caller wants an address: pointer and length as in `getpeername`.

@@ -6,12 +6,16 @@
 //! - [`guarded`] surrounds our own code: no panic and no thread cancellation crosses it. Calls that may
 //!   block are made outside of it, in frames without destructors, so that a cancelled thread unwinds
 //!   through us as through libc ("C-unwind").
+//! - A signal handler may jump out of whatever it interrupted. The calls that carry data hold nothing but
+//!   locks in the meantime, which [`before_jump`] frees; the others let no handler run ([`undisturbed`]).
 
 use crate::errno::{self, Errno};
+use crate::socket;
 use libc::{c_char, c_int, c_void};
 use pgm_engine::driver;
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -19,10 +23,16 @@ unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
 }
 const PTHREAD_CANCEL_DISABLE: c_int = 1;
+/// No state: [`Uncancelled`] has not changed it yet.
+const UNCHANGED: c_int = -1;
 
 thread_local! {
     /// How many times this thread is inside the shim.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// How many times it is in [`guarded`].
+    static GUARDS: Cell<u32> = const { Cell::new(0) };
+    /// Its cancellation state before the outermost of them.
+    static CANCEL_STATE: Cell<c_int> = const { Cell::new(0) };
 }
 
 /// Whether what this thread calls is ours and not the program's.
@@ -35,19 +45,82 @@ struct Uncancelled(c_int);
 
 impl Uncancelled {
     fn new() -> Self {
+        let outermost = GUARDS.get() == 0;
+        if outermost {
+            CANCEL_STATE.set(UNCHANGED);
+        }
+        // First: from here on a handler that jumps has something to undo.
+        GUARDS.set(GUARDS.get() + 1);
         let mut old = 0;
-        // SAFETY: the old state is written to a local.
-        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut old) };
-        Self(old)
+        let place = if outermost {
+            CANCEL_STATE.with(Cell::as_ptr)
+        } else {
+            &raw mut old
+        };
+        // SAFETY: the old state is written to a local or to a variable of this thread.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, place) };
+        Self(if outermost { CANCEL_STATE.get() } else { old })
     }
 }
 
 impl Drop for Uncancelled {
     fn drop(&mut self) {
-        let mut ignored = 0;
-        // SAFETY: restores what `new` found.
-        unsafe { pthread_setcancelstate(self.0, &raw mut ignored) };
+        set_cancel_state(self.0);
+        // Already 0 if a handler has jumped within itself meanwhile.
+        GUARDS.set(GUARDS.get().saturating_sub(1));
     }
+}
+
+fn set_cancel_state(state: c_int) {
+    let mut ignored = 0;
+    // SAFETY: a state that the thread has had.
+    unsafe { pthread_setcancelstate(state, &raw mut ignored) };
+}
+
+/// A signal handler is about to leave by `longjmp` what it interrupted. If that was our code, it will not
+/// come to its end: nothing may stay locked, or as only it has it.
+pub(crate) fn before_jump() {
+    if GUARDS.get() > 0 {
+        DEPTH.set(0);
+        socket::release_locks_of_this_thread();
+        if CANCEL_STATE.get() != UNCHANGED {
+            set_cancel_state(CANCEL_STATE.get());
+        }
+        GUARDS.set(0);
+    }
+}
+
+/// Signals wait until this is dropped.
+struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    fn new() -> Self {
+        let mut all = MaybeUninit::uninit();
+        let mut old = MaybeUninit::uninit();
+        // SAFETY: both sets are written before they are read; the call cannot fail with SIG_SETMASK.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigemptyset(old.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+            Self(old.assume_init())
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: restores what `new` found.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+        };
+    }
+}
+
+/// Run what no signal handler may interrupt: it could jump out of an allocation or half a request. Costs
+/// two system calls, so it is not for data.
+pub(crate) fn undisturbed<T>(body: impl FnOnce() -> T) -> T {
+    let _blocked = Blocked::new();
+    body()
 }
 
 /// Run our own code: a panic becomes EIO, cancellation waits, and errno is as before when it returns.
@@ -68,7 +141,7 @@ pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T, Errno>) -> Result<T, E
 pub(crate) fn inside<T>(body: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     DEPTH.set(DEPTH.get() + 1);
     let result = guarded(body);
-    DEPTH.set(DEPTH.get() - 1);
+    DEPTH.set(DEPTH.get().saturating_sub(1));
     result
 }
 
@@ -91,9 +164,9 @@ pub(crate) fn fail<R: Returned>(error: Errno) -> R {
     R::FAILED
 }
 
-/// [`inside`], with the result as C wants it.
+/// [`inside`] and [`undisturbed`], with the result as C wants it.
 pub(crate) fn call<R: Returned>(body: impl FnOnce() -> Result<R, Errno>) -> R {
-    inside(body).unwrap_or_else(fail)
+    undisturbed(|| inside(body)).unwrap_or_else(fail)
 }
 
 /// The next definition of `name` after this library, unless it is `own` again.

@@ -79,6 +79,64 @@ fn opened(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     newly_foreign(unsafe { next::socket(domain, kind, protocol) })
 }
 
+/// What a socket makes of the flags of `preadv2` and `pwritev2`.
+///
+/// # Errors
+/// EOPNOTSUPP for one that is none, as Linux.
+fn message_flags(flags: c_int) -> Result<c_int, errno::Errno> {
+    let known = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT;
+    if flags & !(known | libc::RWF_APPEND) != 0 {
+        return Err(errno::Errno(libc::EOPNOTSUPP));
+    }
+    Ok(if flags & libc::RWF_NOWAIT != 0 {
+        libc::MSG_DONTWAIT
+    } else {
+        0
+    })
+}
+
+/// `preadv2`: without an offset (-1) it is `readv`; a socket has no other.
+///
+/// # Safety
+/// As the C function.
+unsafe fn read_at(
+    socket: &'static socket::Socket,
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: i64,
+    flags: c_int,
+) -> ssize_t {
+    match message_flags(flags) {
+        // SAFETY: the caller's promise.
+        Ok(flags) if offset == -1 => unsafe { session::readv(socket, fd, parts, count, flags) },
+        // SAFETY: as above.
+        Ok(_) => unsafe { next::preadv2(fd, parts, count, offset, flags) },
+        Err(error) => interpose::fail(error),
+    }
+}
+
+/// `pwritev2`, likewise.
+///
+/// # Safety
+/// As the C function.
+unsafe fn write_at(
+    socket: &'static socket::Socket,
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: i64,
+    flags: c_int,
+) -> ssize_t {
+    match message_flags(flags) {
+        // SAFETY: the caller's promise.
+        Ok(flags) if offset == -1 => unsafe { send::writev(socket, fd, parts, count, flags) },
+        // SAFETY: as above.
+        Ok(_) => unsafe { next::pwritev2(fd, parts, count, offset, flags) },
+        Err(error) => interpose::fail(error),
+    }
+}
+
 type Args = *const *const c_char;
 
 hooks! {
@@ -205,6 +263,41 @@ hooks! {
     fn listen(fd: c_int, backlog: c_int) -> c_int,
         or raw!(SYS_listen, fd, backlog),
         pgm(fd) |s| => socket::listen(s, fd);
+    fn longjmp(env: *mut c_void, value: c_int) -> (),
+        or late!(longjmp(env: *mut c_void, value: c_int) -> (), ()),
+        used => { interpose::before_jump(); next::longjmp(env, value) };
+    fn _longjmp(env: *mut c_void, value: c_int) -> (),
+        or late!(_longjmp(env: *mut c_void, value: c_int) -> (), ()),
+        used => { interpose::before_jump(); next::_longjmp(env, value) };
+    fn __longjmp_chk(env: *mut c_void, value: c_int) -> (),
+        or late!(__longjmp_chk(env: *mut c_void, value: c_int) -> (), ()),
+        used => { interpose::before_jump(); next::__longjmp_chk(env, value) };
+    fn preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int) -> ssize_t,
+        or late!(
+            preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int)
+                -> ssize_t, -1
+        ),
+        pgm(fd) |s| => read_at(s, fd, parts, count, offset, flags);
+    fn preadv64v2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int)
+        -> ssize_t,
+        or late!(
+            preadv2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int)
+                -> ssize_t, -1
+        ),
+        pgm(fd) |s| => read_at(s, fd, parts, count, offset, flags);
+    fn pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int) -> ssize_t,
+        or late!(
+            pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int)
+                -> ssize_t, -1
+        ),
+        pgm(fd) |s| => write_at(s, fd, parts, count, offset, flags);
+    fn pwritev64v2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int)
+        -> ssize_t,
+        or late!(
+            pwritev2(fd: c_int, parts: *const iovec, count: c_int, offset: i64, flags: c_int)
+                -> ssize_t, -1
+        ),
+        pgm(fd) |s| => write_at(s, fd, parts, count, offset, flags);
     fn read(fd: c_int, buffer: *mut c_void, len: size_t) -> ssize_t,
         or raw!(SYS_read, fd, buffer, len),
         pgm(fd) |s| => session::recv(s, fd, buffer, len, 0, nowhere());
@@ -219,7 +312,7 @@ hooks! {
         };
     fn readv(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t,
         or raw!(SYS_readv, fd, parts, count),
-        pgm(fd) |s| => session::readv(s, fd, parts, count);
+        pgm(fd) |s| => session::readv(s, fd, parts, count, 0);
     fn recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize_t,
         or raw!(SYS_recvfrom, fd, buffer, len, flags, 0_usize, 0_usize),
         pgm(fd) |s| => session::recv(s, fd, buffer, len, flags, nowhere());
@@ -278,6 +371,9 @@ hooks! {
     fn shutdown(fd: c_int, how: c_int) -> c_int,
         or raw!(SYS_shutdown, fd, how),
         pgm(fd) |s| => socket::shutdown(s, fd, how);
+    fn siglongjmp(env: *mut c_void, value: c_int) -> (),
+        or late!(siglongjmp(env: *mut c_void, value: c_int) -> (), ()),
+        used => { interpose::before_jump(); next::siglongjmp(env, value) };
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int,
         or raw!(SYS_socket, domain, kind, protocol),
         any => opened(domain, kind, protocol);
@@ -289,7 +385,7 @@ hooks! {
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, 0);
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t,
         or raw!(SYS_writev, fd, parts, count),
-        pgm(fd) |s| => send::writev(s, fd, parts, count);
+        pgm(fd) |s| => send::writev(s, fd, parts, count, 0);
     fn _exit(status: c_int) -> (),
         or { let _: c_int = raw!(SYS_exit_group, status); },
         used => { exit::drain(); next::_exit(status) };

@@ -57,6 +57,19 @@ impl OwnedLock {
         }
     }
 
+    /// Whether this thread has it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Free it if this thread has it: for a signal handler that jumps out of whatever it interrupted.
+    pub(crate) fn release_own(&self) {
+        // Another owner, or none: nothing to do.
+        let _ = self
+            .0
+            .compare_exchange(this_thread(), 0, Ordering::Release, Ordering::Relaxed);
+    }
+
     /// Free it, whoever has it: for the parent after `acquire`, and for a child, where other owners are gone.
     pub(crate) fn release(&self) {
         self.0.store(0, Ordering::Release);
@@ -65,7 +78,8 @@ impl OwnedLock {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.release();
+        // Not so if a handler that interrupted this thread has jumped within itself: then it is free.
+        self.0.release_own();
     }
 }
 

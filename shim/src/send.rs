@@ -122,7 +122,7 @@ pub(crate) unsafe fn send_one(
     returned(send(socket, fd, Iov::one(&buffer), flags))
 }
 
-/// `writev`.
+/// `writev`, and `pwritev2` without an offset.
 ///
 /// # Safety
 /// As the C function.
@@ -131,11 +131,12 @@ pub(crate) unsafe fn writev(
     fd: c_int,
     first: *const iovec,
     count: c_int,
+    flags: c_int,
 ) -> isize {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     // SAFETY: the caller's promise.
     let buffers = unsafe { Iov::new(first, count, libc::EINVAL) };
-    returned(buffers.and_then(|buffers| send(socket, fd, buffers, 0)))
+    returned(buffers.and_then(|buffers| send(socket, fd, buffers, flags)))
 }
 
 /// One message with a header. Its address is ignored; ancillary data means nothing to PGM, and a

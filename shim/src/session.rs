@@ -12,7 +12,8 @@
 
 use crate::addr::Place;
 use crate::errno::{self, Errno, Native};
-use crate::interpose::{fail, guarded};
+use crate::fdtable;
+use crate::interpose::{fail, guarded, undisturbed};
 use crate::next;
 use crate::socket::{Kind, Socket};
 use crate::sys::{self, Iov, Received};
@@ -21,6 +22,7 @@ use pgm_engine::driver::{Handle, Mode, SessionHello};
 use pgm_engine::num::Gsi;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What one attempt came to.
@@ -34,7 +36,11 @@ enum Step<T> {
 ///
 /// The wait runs in this frame, outside of `guarded` and with nothing to drop, since the thread may be
 /// cancelled there.
+///
+/// Another thread may close `fd` meanwhile. The wait goes on, as on Linux, but what comes then may not be
+/// looked for under a number that means something else now: that is EBADF.
 fn wait_for<T: Copy>(
+    socket: &'static Socket,
     fd: c_int,
     wait: bool,
     mut attempt: impl FnMut() -> Result<Step<T>, Errno>,
@@ -48,6 +54,9 @@ fn wait_for<T: Copy>(
                 // SAFETY: no buffer is involved.
                 unsafe { next::recv(fd, std::ptr::null_mut(), 0, libc::MSG_PEEK) }.check()?;
                 errno::set(saved);
+                if !fdtable::get(fd).is_some_and(|now| std::ptr::eq(now, socket)) {
+                    return Err(Errno(libc::EBADF));
+                }
             }
             Err(error) => return Err(error),
         }
@@ -78,7 +87,11 @@ pub(crate) fn accept(socket: &'static Socket, fd: c_int, place: Place, flags: c_
             place.check()
         }
     });
-    let accepted = checked.and_then(|()| wait_for(fd, true, || take_session(socket, fd, flags)));
+    let accepted = checked.and_then(|()| {
+        wait_for(socket, fd, true, || {
+            undisturbed(|| take_session(socket, fd, flags))
+        })
+    });
     match accepted {
         Ok((fd, peer)) => {
             if !place.is_none() {
@@ -168,7 +181,7 @@ fn receive(socket: &'static Socket, fd: c_int, buffers: Iov, flags: c_int) -> Re
         return Ok(Part::END);
     }
     let wait = flags & libc::MSG_DONTWAIT == 0;
-    wait_for(fd, wait, || take_part(socket, fd, buffers, flags))
+    wait_for(socket, fd, wait, || take_part(socket, fd, buffers, flags))
 }
 
 /// Take what fits of the message at the head of the queue.
@@ -179,6 +192,7 @@ fn take_part(
     flags: c_int,
 ) -> Result<Step<Part>, Errno> {
     let _held = socket.receiving.lock()?;
+    socket.reading.store(fd, Ordering::Relaxed);
     let peek = flags & libc::MSG_PEEK != 0;
     let start = if peek { sys::peek_offset(fd)? } else { 0 };
     let received = loop {
@@ -204,6 +218,15 @@ fn take_part(
         len: received.len,
         flags: if truncated { 0 } else { libc::MSG_EOR },
     };
+    if !peek {
+        // Before the message goes: a jump in between may show its beginning again, but skips nothing.
+        let kept = if truncated && flags & libc::MSG_TRUNC == 0 {
+            socket.read_so_far.load(Ordering::Relaxed) + c_int::try_from(part.len).unwrap_or(0)
+        } else {
+            0
+        };
+        socket.read_so_far.store(kept, Ordering::Relaxed);
+    }
     finish(fd, part, flags, || sys::set_peek_offset(fd, start)).map(Step::Done)
 }
 
@@ -314,7 +337,7 @@ pub(crate) unsafe fn recv(
     }
 }
 
-/// `readv`.
+/// `readv`, and `preadv2` without an offset.
 ///
 /// # Safety
 /// As the C function.
@@ -323,11 +346,12 @@ pub(crate) unsafe fn readv(
     fd: c_int,
     first: *const iovec,
     count: c_int,
+    flags: c_int,
 ) -> isize {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     // SAFETY: the caller's promise.
     let buffers = unsafe { Iov::new(first, count, libc::EINVAL) };
-    match buffers.and_then(|buffers| receive(socket, fd, buffers, 0)) {
+    match buffers.and_then(|buffers| receive(socket, fd, buffers, flags)) {
         Ok(part) => part.len.cast_signed(),
         Err(error) => fail(error),
     }

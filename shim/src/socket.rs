@@ -9,7 +9,7 @@ use crate::engine::{self, Runtime};
 use crate::errno::Errno;
 use crate::fdtable;
 use crate::interpose::call;
-use crate::lock::{Control, Guarded, OwnedLock, control};
+use crate::lock::{Control, Guarded, OwnedLock, control, control_lock};
 use crate::sys;
 use libc::{c_int, sockaddr, socklen_t};
 use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, UdpEncap};
@@ -160,6 +160,10 @@ pub(crate) struct Socket {
     max_tpdu: AtomicU32,
     /// Makes reading one message one step; never held while blocking.
     pub(crate) receiving: OwnedLock,
+    /// Which descriptor its holder reads from.
+    pub(crate) reading: AtomicI32,
+    /// Octets of the message at the head of the queue that have been read.
+    pub(crate) read_so_far: AtomicI32,
     settings: Guarded<Option<Settings>>,
     /// All slots ever made.
     next: AtomicPtr<Socket>,
@@ -170,6 +174,18 @@ static SLOTS: AtomicPtr<Socket> = AtomicPtr::new(std::ptr::null_mut());
 fn slots() -> impl Iterator<Item = &'static Socket> {
     let deref = |slot: &AtomicPtr<Socket>| sys::leaked(slot.load(Ordering::Acquire));
     std::iter::successors(deref(&SLOTS), move |slot| deref(&slot.next))
+}
+
+/// A signal handler jumps out of what this thread was doing: nothing of it may stay locked, and what it had
+/// only looked at is still to be read.
+pub(crate) fn release_locks_of_this_thread() {
+    control_lock().release_own();
+    for slot in slots().filter(|slot| slot.receiving.is_own()) {
+        let at = slot.read_so_far.load(Ordering::Relaxed);
+        // It can only fail when the descriptor is closed.
+        let _ = sys::set_peek_offset(slot.reading.load(Ordering::Relaxed), at);
+        slot.receiving.release_own();
+    }
 }
 
 /// In the child of a fork: whoever was reading is not here any more, and `forget` closes everything of the
@@ -217,6 +233,8 @@ impl Socket {
                     gsi: AtomicU64::new(0),
                     max_tpdu: AtomicU32::new(0),
                     receiving: OwnedLock::new(),
+                    reading: AtomicI32::new(-1),
+                    read_so_far: AtomicI32::new(0),
                     settings: Guarded::new(None),
                     next: AtomicPtr::new(SLOTS.load(Ordering::Acquire)),
                 }));
@@ -231,6 +249,7 @@ impl Socket {
         socket.deferred.store(0, Ordering::Relaxed);
         socket.boundary.store(0, Ordering::Relaxed);
         socket.gsi.store(0, Ordering::Relaxed);
+        socket.read_so_far.store(0, Ordering::Relaxed);
         socket.put_engine_end(engine_end);
         *socket.settings.get(control) = Some(settings);
         socket.kind.store(kind as u8, Ordering::Release);
@@ -481,6 +500,10 @@ pub(crate) unsafe fn connect(
 ) -> c_int {
     call(|| {
         // SAFETY: the caller's promise.
+        if unsafe { addr::is_unspecified(addr, len) } {
+            return disconnect(socket);
+        }
+        // SAFETY: as above.
         let group = unsafe { addr::read(addr, len) }?;
         let mut control = control()?;
         let bound = addr::unpack(socket.local.load(Ordering::Relaxed));
@@ -508,6 +531,15 @@ pub(crate) unsafe fn connect(
         socket.become_kind(Kind::Sender, sender.id, sender.local, group);
         Ok(0)
     })
+}
+
+/// `connect` to AF_UNSPEC: what is not connected stays so, but a session that others have heard of cannot
+/// be taken back.
+fn disconnect(socket: &Socket) -> Result<c_int, Errno> {
+    match socket.kind() {
+        Kind::Fresh | Kind::Bound => Ok(0),
+        Kind::Listening | Kind::Sender | Kind::Session => Err(Errno(libc::EOPNOTSUPP)),
+    }
 }
 
 /// `listen`: sessions of the bound group may be accepted from now on.
