@@ -100,6 +100,10 @@ pub struct ReceiverStats {
     pub lost_ncf_retries: u64,
     /// SQNs lost for good after NAK_DATA_RETRIES.
     pub lost_data_retries: u64,
+    /// SQNs lost for good because a receiver that only listens asks for nothing.
+    pub lost_unasked: u64,
+    /// Gaps in the data the reader was told of, where the session goes on after loss.
+    pub loss_gaps: u64,
     /// Data packets refused because the receive window or its budget was full.
     pub dropped_window_full: u64,
     /// Data packets with impossible fields (fragment options, SQNs out of the window).

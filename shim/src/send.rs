@@ -71,11 +71,7 @@ fn send_big(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
         // A bare number: nothing may need dropping while the send below blocks.
         Ok(file.into_raw_fd())
     })?;
-    let token = BigMessage {
-        magic: BigMessage::MAGIC,
-        len: buffers.total as u64,
-    }
-    .to_bytes();
+    let token = BigMessage::new(buffers.total).to_bytes();
     let mut parts = [iovec {
         iov_base: PADDING.as_ptr().cast_mut().cast(),
         iov_len: PADDING.len(),

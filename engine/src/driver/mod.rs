@@ -4,6 +4,7 @@
 //! and returns when it answered; the engine never waits for the application, so calls are short.
 
 mod batch;
+mod big;
 mod carrier;
 pub mod config;
 pub mod env;
@@ -23,6 +24,7 @@ mod thread;
 mod udp;
 mod unix;
 
+pub use big::{BigMessage, LostRun, PAIR_MESSAGE_MAX};
 pub use pair::{Identity, Role, identify, make_pair, park};
 pub use private::{
     PrivateFd, for_each_private_fd, forget_in_child, is_engine_thread, is_private_fd,
@@ -329,54 +331,6 @@ impl SessionHello {
     }
 }
 
-/// A message longer than this does not travel through the pair itself (kernel limits): a memfd with its
-/// octets travels as SCM_RIGHTS beside a [`BigMessage`]. Shorter messages are never accompanied by a
-/// descriptor, so a descriptor is what tells the two apart.
-///
-/// The octets begin at offset 0 of the memfd, whatever its file position: use `pread` or `mmap`. The
-/// engine maps a memfd that is sealed against shrinking and writing and copies from any other.
-pub const PAIR_MESSAGE_MAX: usize = 128 << 10;
-
-/// Accompanies a memfd on a pair, little-endian.
-///
-/// The kernel bounds what waits in a pair by the octets in it, not by those of files beside them. So who
-/// sends many of them lets padding follow, in proportion to the message; who receives ignores it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BigMessage {
-    /// [`BigMessage::MAGIC`].
-    pub magic: u64,
-    /// Length of the message, octets.
-    pub len: u64,
-}
-
-impl BigMessage {
-    /// "PGMbig\0\0".
-    pub const MAGIC: u64 = 0x5047_4d62_6967_0000;
-    /// Octets of the message.
-    pub const LEN: usize = 16;
-
-    /// The message.
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes[..8].copy_from_slice(&self.magic.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.len.to_le_bytes());
-        bytes
-    }
-
-    /// What [`Self::to_bytes`] made, whatever follows it; `None` for anything else.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::LEN] = bytes.first_chunk()?;
-        let message = Self {
-            magic: u64::from_le_bytes(bytes[..8].try_into().ok()?),
-            len: u64::from_le_bytes(bytes[8..].try_into().ok()?),
-        };
-        (message.magic == Self::MAGIC).then_some(message)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,7 +338,6 @@ mod tests {
     #[test]
     fn messages_on_pairs_have_the_layout_of_their_structs() {
         assert_eq!(size_of::<SessionHello>(), SessionHello::LEN);
-        assert_eq!(size_of::<BigMessage>(), BigMessage::LEN);
         let hello = SessionHello {
             magic: SessionHello::MAGIC,
             peer_addr: [192, 0, 2, 1],
@@ -400,15 +353,5 @@ mod tests {
         assert_eq!(SessionHello::from_bytes(&bytes), Some(hello));
         assert_eq!(SessionHello::from_bytes(&bytes[1..]), None);
         assert_eq!(SessionHello::from_bytes(&[0; 24]), None);
-
-        let big = BigMessage {
-            magic: BigMessage::MAGIC,
-            len: 16 << 20,
-        };
-        assert_eq!(BigMessage::from_bytes(&big.to_bytes()), Some(big));
-        let padded = [&big.to_bytes()[..], &[0; 100]].concat();
-        assert_eq!(BigMessage::from_bytes(&padded), Some(big));
-        assert_eq!(BigMessage::from_bytes(&padded[..15]), None);
-        assert_eq!(BigMessage::from_bytes(&[0; 16]), None);
     }
 }

@@ -29,6 +29,21 @@ pub struct ReceiverConfig {
     pub max_apdu: usize,
     /// A peer that is silent for this long is forgotten. Many times a source's ambient SPM interval.
     pub peer_expiry: Duration,
+    /// PGM_LISTEN_ONLY: send nothing, neither NAK nor SPMR. What others' repairs do not fill in time is
+    /// lost, and the session goes on as with `continue_on_loss`.
+    pub listen_only: bool,
+    /// PGM_UNORDERED: give an APDU as soon as all of it is here, whatever is missing before it.
+    pub unordered: bool,
+    /// PGM_CONTINUE_ON_LOSS: unrecoverable loss is a [`super::Read::Gap`] and not the end.
+    pub continue_on_loss: bool,
+}
+
+impl ReceiverConfig {
+    /// Whether the session goes on after unrecoverable loss.
+    #[must_use]
+    pub fn tolerates_loss(&self) -> bool {
+        self.continue_on_loss || self.listen_only
+    }
 }
 
 impl Default for ReceiverConfig {
@@ -50,6 +65,9 @@ impl Default for ReceiverConfig {
             rxw_bytes: 32 << 20,
             max_apdu: 256 << 20,
             peer_expiry: Duration::from_secs(30),
+            listen_only: false,
+            unordered: false,
+            continue_on_loss: false,
         }
     }
 }

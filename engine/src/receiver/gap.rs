@@ -59,6 +59,8 @@ pub(super) enum Step {
 pub(super) enum Cause {
     NcfRetries,
     DataRetries,
+    /// Nobody else's repair came in time, and we do not ask.
+    Unasked,
 }
 
 impl Gap {
@@ -83,6 +85,9 @@ impl Gap {
         waits: &Waits,
         source_is_busy: impl FnOnce(Duration) -> bool,
     ) -> Step {
+        if waits.listen_only {
+            return Step::Lost(Cause::Unasked);
+        }
         match self.state {
             State::BackOff => {
                 self.state = State::Due;
@@ -134,6 +139,10 @@ impl Gap {
         if self.state != State::WaitNcf && !self.may_restart() {
             return false;
         }
+        if waits.listen_only {
+            self.linger_on(now, waits);
+            return false;
+        }
         self.state = State::WaitData;
         self.deadline = now + waits.rdata_ivl(self.data_tries);
         self.asked.get_or_insert(now);
@@ -143,6 +152,10 @@ impl Gap {
     /// Another receiver's NAK names this SQN. Whether a NAK of ours was made needless.
     pub(super) fn on_nak(&mut self, now: Instant, waits: &Waits) -> bool {
         if !self.may_restart() {
+            return false;
+        }
+        if waits.listen_only {
+            self.linger_on(now, waits);
             return false;
         }
         match self.state {
@@ -156,6 +169,11 @@ impl Gap {
             State::WaitData => self.deadline = now + waits.rdata_ivl(self.data_tries),
         }
         false
+    }
+
+    /// Somebody else takes care of this SQN: worth waiting for a little longer.
+    fn linger_on(&mut self, now: Instant, waits: &Waits) {
+        self.deadline = self.deadline.max(now + waits.rdata_ivl(0));
     }
 
     fn may_restart(&mut self) -> bool {

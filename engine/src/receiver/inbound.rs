@@ -52,8 +52,16 @@ impl Peer {
         let gap = self.rxw.gap(data.sqn).filter(|_| is_repair);
         let took = gap.and_then(|gap| gap.repair_took(now));
         match self.rxw.offer(data.sqn, len, packet) {
-            Offer::Taken if is_repair => self.repair.on_repair(now, data.sqn, took),
-            Offer::Taken => {}
+            Offer::Taken => {
+                if is_repair {
+                    self.repair.on_repair(now, data.sqn, took);
+                }
+                if self.config.unordered {
+                    let (fragment, max) = (fragment.as_ref(), self.config.max_apdu);
+                    self.early
+                        .on_packet(&self.rxw, data.sqn, fragment, len, max);
+                }
+            }
             Offer::Duplicate => self.counters.plain.duplicates += 1,
             Offer::Full => self.counters.plain.dropped_window_full += 1,
             Offer::Foreign => {
@@ -65,12 +73,15 @@ impl Peer {
         self.counters.sample_window(self.rxw.span());
         if self.phase == Phase::Open {
             self.advance_trail(data.trail);
-        } else if let Some(start) =
-            join::start_from_data(data, &tpdu.options, self.spm_sqn.is_some())
-        {
+        } else if let Some(start) = join::start_from_data(
+            data,
+            tpdu.options.syn,
+            self.usable_join(tpdu.options.join),
+            self.spm_sqn.is_some(),
+        ) {
             self.begin(start, Some(data.trail));
         }
-        if self.spm_sqn.is_none() {
+        if self.spm_sqn.is_none() && !self.config.listen_only {
             self.spmr.want(now, &self.config, &mut self.rng);
         }
         if tpdu.options.fin && self.phase == Phase::Open {
@@ -141,6 +152,7 @@ impl Peer {
     fn on_window(&mut self, window: Option<Window>, join: Option<Sqn>) {
         if self.phase != Phase::Open {
             let first_data = (self.phase != Phase::Listening).then(|| self.rxw.base());
+            let join = self.usable_join(join);
             if let Some(start) = join::start_from_spm(window, join, first_data) {
                 if first_data.is_none() {
                     self.rxw.anchor(start);
@@ -193,6 +205,11 @@ impl Peer {
             let suppressed = self.repair.on_nak(now, &mut self.rxw, sqn);
             self.counters.plain.naks_suppressed += u64::from(suppressed);
         }
+    }
+
+    /// OPT_JOIN offers repairs of what we missed; who asks for none has no use for it.
+    fn usable_join(&self, join: Option<Sqn>) -> Option<Sqn> {
+        join.filter(|_| !self.config.listen_only)
     }
 
     /// SPM_PATH, unless nobody can be asked there.

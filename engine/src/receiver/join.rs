@@ -15,7 +15,7 @@
 use super::repair::{newer, older};
 use crate::num::Sqn;
 use crate::receiver::ReceiverConfig;
-use crate::wire::{Data, Options, Window};
+use crate::wire::{Data, Window};
 use std::time::{Duration, Instant};
 
 /// How far the session has come.
@@ -33,11 +33,16 @@ pub(super) enum Phase {
 }
 
 /// The beginning that a data packet proves. `spm_seen`: its source's SPMs have said nothing else.
-pub(super) fn start_from_data(data: Data, options: &Options, spm_seen: bool) -> Option<Sqn> {
-    if options.syn || data.trail == data.sqn {
+pub(super) fn start_from_data(
+    data: Data,
+    syn: bool,
+    join: Option<Sqn>,
+    spm_seen: bool,
+) -> Option<Sqn> {
+    if syn || data.trail == data.sqn {
         return Some(data.sqn);
     }
-    if let Some(min) = options.join {
+    if let Some(min) = join {
         return Some(older(newer(min, data.trail), data.sqn));
     }
     spm_seen.then_some(data.sqn)
@@ -233,26 +238,19 @@ mod tests {
             sqn: Sqn(sqn),
             trail: Sqn(trail),
         };
-        let start = |d, o: &Options, seen| start_from_data(d, o, seen).map(|sqn| sqn.0);
-        let plain = Options::default();
-        let syn = Options {
-            syn: true,
-            ..Options::default()
+        let start = |d, syn, join: Option<u32>, seen| {
+            start_from_data(d, syn, join.map(Sqn), seen).map(|sqn| sqn.0)
         };
-        let join = |min| Options {
-            join: Some(Sqn(min)),
-            ..Options::default()
-        };
-        assert_eq!(start(data(9, 5), &plain, false), None);
-        assert_eq!(start(data(9, 5), &plain, true), Some(9));
+        assert_eq!(start(data(9, 5), false, None, false), None);
+        assert_eq!(start(data(9, 5), false, None, true), Some(9));
         assert_eq!(
-            start(data(9, 9), &plain, false),
+            start(data(9, 9), false, None, false),
             Some(9),
             "nothing older exists"
         );
-        assert_eq!(start(data(9, 5), &syn, false), Some(9));
-        assert_eq!(start(data(9, 5), &join(7), false), Some(7));
-        assert_eq!(start(data(9, 5), &join(3), false), Some(5));
-        assert_eq!(start(data(9, 5), &join(12), false), Some(9));
+        assert_eq!(start(data(9, 5), true, None, false), Some(9));
+        assert_eq!(start(data(9, 5), false, Some(7), false), Some(7));
+        assert_eq!(start(data(9, 5), false, Some(3), false), Some(5));
+        assert_eq!(start(data(9, 5), false, Some(12), false), Some(9));
     }
 }

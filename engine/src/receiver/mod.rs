@@ -13,15 +13,19 @@
 //! | `waits` | how long a try may take |
 //! | `reassembly` | the APDU of several TPDUs at the head of the window |
 //! | `join` | where the session begins; SPM requests |
+//! | `loss` | what unrecoverable loss means: the end, or a gap |
+//! | `unordered` | APDUs given before their turn |
 
 mod config;
 mod counters;
 mod gap;
 mod inbound;
 mod join;
+mod loss;
 mod reassembly;
 mod repair;
 mod rxw;
+mod unordered;
 mod waits;
 
 pub use config::ReceiverConfig;
@@ -35,10 +39,11 @@ use counters::Counters;
 use gap::State;
 use join::{Copy, Phase, Spmr};
 use reassembly::Assembly;
-use repair::{Lost, NakList, Repair, newer};
+use repair::{NakList, Repair, newer};
 use rxw::Rxw;
 use std::net::Ipv4Addr;
 use std::time::Instant;
+use unordered::Early;
 
 /// Share of a small budget that the window's slots may take: enough unless TSDUs are tiny.
 const SLOT_SHARE: usize = 4;
@@ -48,6 +53,14 @@ const SLOT_SHARE: usize = 4;
 pub enum Read {
     /// One whole APDU.
     Apdu(Bytes),
+    /// Data was lost for good here, and the session goes on: only where the receiver was told to
+    /// ([`ReceiverConfig::tolerates_loss`]). An APDU that lost a part is not given.
+    Gap {
+        /// First lost SQN.
+        first: Sqn,
+        /// How many in a row.
+        count: u32,
+    },
     /// The session is over after all data: FIN.
     Fin,
     /// The session is over: unrecoverable loss, RST or the source fell silent. Given after all data
@@ -85,6 +98,7 @@ pub struct Peer {
     rxw: Rxw,
     repair: Repair,
     assembly: Assembly,
+    early: Early,
     end: Option<End>,
     established: bool,
     /// SQN of the last SPM accepted.
@@ -145,6 +159,7 @@ impl Peer {
             group,
             phase: Phase::Listening,
             assembly: Assembly::default(),
+            early: Early::default(),
             end: None,
             established: false,
             spm_sqn: None,
@@ -217,7 +232,7 @@ impl Peer {
 
     /// Append the next NAK or SPMR.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
-        if self.is_ended() || self.silent {
+        if self.is_ended() || self.silent || self.config.listen_only {
             return None;
         }
         if let Some(path) = self.path.filter(|_| !self.unreachable)
@@ -247,10 +262,14 @@ impl Peer {
     pub fn is_readable(&self) -> bool {
         // Whatever cannot be read at the head has been taken out by `fill_head`.
         self.phase == Phase::Open
-            && (self.assembly.is_complete() || self.rxw.head().is_some() || self.is_at_end())
+            && (self.assembly.is_complete()
+                || self.rxw.head().is_some()
+                || self.rxw.is_head_lost()
+                || self.early.is_readable()
+                || self.is_at_end())
     }
 
-    /// Take the next APDU, or the end of the session (again and again).
+    /// Take the next APDU, the gap before it, or the end of the session (again and again).
     pub fn read(&mut self, now: Instant) -> Option<Read> {
         if self.phase != Phase::Open {
             return None;
@@ -258,12 +277,27 @@ impl Peer {
         let apdu = match self.assembly.take() {
             Some(apdu) => apdu,
             None if self.is_at_end() => return self.end.as_ref().map(|end| end.read.clone()),
-            None => self.rxw.pop_head()?.payload,
+            None => match self.rxw.pop_lost() {
+                Some((first, count)) => {
+                    self.counters.plain.loss_gaps += 1;
+                    self.settle(now);
+                    return Some(Read::Gap { first, count });
+                }
+                None => self.take_apdu()?,
+            },
         };
         self.counters.plain.messages_received += 1;
         self.counters.plain.data_bytes_received += apdu.len() as u64;
         self.settle(now);
         Some(Read::Apdu(apdu))
+    }
+
+    /// The APDU at the head of the window, else one beyond it.
+    fn take_apdu(&mut self) -> Option<Bytes> {
+        match self.rxw.pop_head() {
+            Some(packet) => Some(packet.payload),
+            None => self.early.read(&mut self.rxw),
+        }
     }
 
     /// Nothing more to do for the network: ended, or silent for `peer_expiry`. What was received may
@@ -337,47 +371,12 @@ impl Peer {
         self.phase = Phase::Open;
     }
 
-    /// The source's trailing edge: what we miss before it is lost (RFC 3208 §3.4).
-    fn advance_trail(&mut self, trail: Sqn) {
-        let edge = self.rxw.edge();
-        if !trail.is_newer_than(edge) || self.is_ended() {
-            return;
-        }
-        if !self.rxw.extend_lead(trail.minus(1)) {
-            self.counters.plain.dropped_malformed += 1;
-            return;
-        }
-        let (all, in_row) = self.rxw.count_lost(edge, trail);
-        self.counters.plain.lost_window_advanced += u64::from(all);
-        self.finish(
-            edge,
-            Read::Reset(ResetReason::Loss {
-                first: edge,
-                count: in_row,
-            }),
-        );
-    }
-
-    /// Retries gave up.
-    fn on_lost(&mut self, lost: Lost) {
-        self.counters.plain.lost_ncf_retries += lost.by_ncf_retries;
-        self.counters.plain.lost_data_retries += lost.by_data_retries;
-        let base = self.rxw.base();
-        let mut sqns = lost.sqns;
-        sqns.sort_unstable_by_key(|sqn| sqn.since(base));
-        let in_row = sqns
-            .iter()
-            .zip(0..)
-            .take_while(|(sqn, i)| **sqn == sqns[0].plus(*i));
-        let (first, count) = (sqns[0], in_row.count() as u32);
-        self.finish(first, Read::Reset(ResetReason::Loss { first, count }));
-    }
-
     /// Nothing from `at` on will be delivered. Of several ends the earliest counts.
     fn finish(&mut self, at: Sqn, read: Read) {
         let at = newer(at, self.rxw.base());
         if self.end.as_ref().is_none_or(|end| end.at.is_newer_than(at)) {
             self.rxw.truncate(at);
+            self.early.on_truncated(&self.rxw);
             self.end = Some(End { at, read });
         }
     }
@@ -389,7 +388,7 @@ impl Peer {
         }
         self.established |= self.rxw.span() > 0;
         self.fill_head();
-        if self.path.is_some() {
+        if self.path.is_some() || self.config.listen_only {
             let end = self
                 .end
                 .as_ref()
@@ -397,13 +396,22 @@ impl Peer {
             self.repair.open(now, &mut self.rxw, end);
         }
         self.repair.on_gaps_closed(&mut self.rxw);
+        self.early.settle(&self.rxw);
     }
 
     /// Take out of the window what is not an APDU by itself, until something can be read.
     fn fill_head(&mut self) {
-        while !self.assembly.is_complete()
-            && let Some(head) = self.rxw.head()
-        {
+        while !self.assembly.is_complete() {
+            self.rxw.skip_done();
+            if self.rxw.is_head_lost() {
+                // RFC 3208 §9.2: resume at the next APDU boundary.
+                self.assembly.abandon();
+                self.assembly.resync();
+                return;
+            }
+            let Some(head) = self.rxw.head() else {
+                break;
+            };
             let is_whole = head.fragment.is_none() && !head.payload.is_empty();
             let fits = head.payload.len() <= self.config.max_apdu;
             if is_whole && fits && self.assembly.on_boundary().is_ok() {
@@ -438,6 +446,7 @@ impl Peer {
         let at = self.rxw.base();
         self.assembly.abandon();
         self.rxw.truncate(at);
+        self.early.on_truncated(&self.rxw);
         self.end = Some(End {
             at,
             read: Read::Reset(ResetReason::BadApdu),

@@ -26,6 +26,7 @@ pub(super) struct Lost {
     pub(super) sqns: Vec<Sqn>,
     pub(super) by_ncf_retries: u64,
     pub(super) by_data_retries: u64,
+    pub(super) unasked: u64,
 }
 
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Repair {
                 if rxw.missing() >= GAPS_MAX || !rxw.has_room_to_ask(sqn) {
                     break;
                 }
-                let until = *back_off.get_or_insert_with(|| self.back_off.draw(now));
+                let until = *back_off.get_or_insert_with(|| self.first_wait(now));
                 let mut gap = Gap::new(until);
                 self.timers.arm(sqn, &mut gap);
                 rxw.open_gap(sqn, gap);
@@ -162,6 +163,7 @@ impl Repair {
                         match cause {
                             Cause::NcfRetries => lost.by_ncf_retries += 1,
                             Cause::DataRetries => lost.by_data_retries += 1,
+                            Cause::Unasked => lost.unasked += 1,
                         }
                     }
                 }
@@ -191,6 +193,15 @@ impl Repair {
             }
         }
         (!list.is_empty()).then_some(list)
+    }
+
+    /// When something is to be done about a gap found now.
+    fn first_wait(&mut self, now: Instant) -> Instant {
+        if self.waits.listen_only {
+            now + self.waits.listen_ivl(self.back_off.ivl)
+        } else {
+            self.back_off.draw(now)
+        }
     }
 
     fn arm_if_waiting(&mut self, sqn: Sqn, gap: &mut Gap) {

@@ -24,6 +24,10 @@ enum Slot {
     /// Not here, under recovery.
     Missing(Gap),
     Held(Packet),
+    /// Given up, and the stream goes on without it.
+    Lost,
+    /// Read before its turn.
+    Done,
 }
 
 /// What became of an offered packet.
@@ -39,6 +43,8 @@ pub(super) enum Offer {
 
 /// The window: `base ≤ edge ≤ lead + 1`, in circular order.
 ///
+/// What is before `edge` and neither held nor done is lost, and the stream goes on without it.
+///
 /// Every slot outside of `base .. base + slots.len()` counts as empty, so a lead far ahead costs nothing.
 #[derive(Debug)]
 pub(super) struct Rxw {
@@ -46,7 +52,7 @@ pub(super) struct Rxw {
     slots: Vec<Slot>,
     /// Oldest SQN not consumed.
     base: Sqn,
-    /// First SQN from `base` on that is not held: one past the leading edge of contiguous data.
+    /// First SQN from `base` on that is still to come: one past the leading edge of contiguous data.
     edge: Sqn,
     /// Newest SQN known to exist (RXW_LEAD), held or not.
     lead: Sqn,
@@ -194,9 +200,9 @@ impl Rxw {
         }
         let offset = offset.unsigned_abs();
         let was_missing = match self.slot(sqn) {
-            Slot::Held(_) => return Offer::Duplicate,
+            Slot::Held(_) | Slot::Done => return Offer::Duplicate,
             Slot::Missing(_) => true,
-            Slot::Empty => false,
+            Slot::Empty | Slot::Lost => false,
         };
         self.largest = self.largest.max(len);
         let reserved = if was_missing { 0 } else { self.reserved() };
@@ -239,10 +245,81 @@ impl Rxw {
         let Slot::Held(packet) = std::mem::take(&mut self.slots[index]) else {
             return None;
         };
-        self.base = self.base.next();
         self.held -= 1;
         self.bytes -= packet.payload.len();
-        self.consumed = (self.consumed + 1).min(1 << 30);
+        self.consume(1);
+        Some(packet)
+    }
+
+    /// Move past what was read before its turn at `base`.
+    pub(super) fn skip_done(&mut self) {
+        while self.base != self.edge && matches!(self.slot(self.base), Slot::Done) {
+            self.vacate(self.base);
+            self.consume(1);
+        }
+    }
+
+    /// Whether `base` is lost.
+    pub(super) fn is_head_lost(&self) -> bool {
+        self.base != self.edge && !matches!(self.slot(self.base), Slot::Held(_) | Slot::Done)
+    }
+
+    /// Consume the lost SQNs from `base` on, if there are any: the first, and how many in a row.
+    pub(super) fn pop_lost(&mut self) -> Option<(Sqn, u32)> {
+        let (first, stored_end) = (self.base, self.stored_end());
+        while self.base != stored_end && self.is_head_lost() {
+            self.vacate(self.base);
+            self.consume(1);
+        }
+        if self.base == stored_end {
+            // All slots are empty now, so everything up to the edge is lost.
+            self.consume(self.edge.since(self.base).max(0).cast_unsigned());
+        }
+        let count = self.base.since(first).cast_unsigned();
+        (count > 0).then_some((first, count))
+    }
+
+    /// Give `sqn` up: the stream goes on without it.
+    pub(super) fn lose(&mut self, sqn: Sqn) {
+        if !self.is_stored(sqn) || !matches!(self.slot(sqn), Slot::Empty | Slot::Missing(_)) {
+            return;
+        }
+        self.vacate(sqn);
+        let index = self.index(sqn);
+        self.slots[index] = Slot::Lost;
+        self.advance_edge();
+    }
+
+    /// Give up all before `to` that is not here. It is still taken should it come before its turn.
+    pub(super) fn lose_before(&mut self, to: Sqn) {
+        for sqn in self.stored_from(self.edge, to) {
+            if matches!(self.slot(sqn), Slot::Missing(_)) {
+                self.vacate(sqn);
+            }
+        }
+        if to.is_newer_than(self.edge) {
+            self.edge = to;
+        }
+        self.advance_edge();
+    }
+
+    /// The packet with `sqn`, wherever in the window.
+    pub(super) fn packet(&self, sqn: Sqn) -> Option<&Packet> {
+        match self.slot(sqn) {
+            Slot::Held(packet) => Some(packet),
+            _ => None,
+        }
+    }
+
+    /// Take the packet with `sqn` before its turn.
+    pub(super) fn take(&mut self, sqn: Sqn) -> Option<Packet> {
+        self.packet(sqn)?;
+        let index = self.index(sqn);
+        let Slot::Held(packet) = std::mem::replace(&mut self.slots[index], Slot::Done) else {
+            return None;
+        };
+        self.held -= 1;
+        self.bytes -= packet.payload.len();
         Some(packet)
     }
 
@@ -295,15 +372,15 @@ impl Rxw {
         }
     }
 
-    /// SQNs in `from..to` that are not held: how many in all, and how many in a row at the start.
+    /// SQNs in `from..to` that are still to come: how many in all, and how many in a row at the start.
     pub(super) fn count_lost(&self, from: Sqn, to: Sqn) -> (u32, u32) {
         let stored = self.stored_from(from, to);
         let beyond = to.since(from).max(0).cast_unsigned() - stored.len() as u32;
         let (mut all, mut row, mut in_row) = (0, 0, true);
         for sqn in stored {
-            let held = matches!(self.slot(sqn), Slot::Held(_));
-            in_row &= !held;
-            all += u32::from(!held);
+            let missing = matches!(self.slot(sqn), Slot::Empty | Slot::Missing(_));
+            in_row &= missing;
+            all += u32::from(missing);
             row += u32::from(in_row);
         }
         (all + beyond, if in_row { row + beyond } else { row })
@@ -350,7 +427,7 @@ impl Rxw {
     fn vacate(&mut self, sqn: Sqn) {
         let index = self.index(sqn);
         match std::mem::take(&mut self.slots[index]) {
-            Slot::Empty => {}
+            Slot::Empty | Slot::Lost | Slot::Done => {}
             Slot::Missing(_) => self.missing -= 1,
             Slot::Held(packet) => {
                 self.held -= 1;
@@ -360,9 +437,17 @@ impl Rxw {
     }
 
     fn advance_edge(&mut self) {
-        while matches!(self.slot(self.edge), Slot::Held(_)) {
+        while matches!(
+            self.slot(self.edge),
+            Slot::Held(_) | Slot::Lost | Slot::Done
+        ) {
             self.edge = self.edge.next();
         }
+    }
+
+    fn consume(&mut self, sqns: u32) {
+        self.base = self.base.plus(sqns);
+        self.consumed = self.consumed.saturating_add(sqns).min(1 << 30);
     }
 
     /// Have at least `sqns` slots from `base` on.

@@ -23,6 +23,8 @@ pub(super) struct Waits {
     pub(super) ncf_retries: u32,
     /// NAK_DATA_RETRIES.
     pub(super) data_retries: u32,
+    /// We never ask: what nobody else asks for in time is lost.
+    pub(super) listen_only: bool,
     /// From NAK to RDATA.
     estimate: Option<Estimate>,
 }
@@ -40,6 +42,7 @@ impl Waits {
             nak_rdata_ivl: config.nak_rdata_ivl,
             ncf_retries: config.nak_ncf_retries,
             data_retries: config.nak_data_retries,
+            listen_only: config.listen_only,
             estimate: None,
         }
     }
@@ -67,6 +70,12 @@ impl Waits {
     pub(super) fn rdata_ivl(&self, tries: u32) -> Duration {
         self.measured(tries)
             .min(stretched(self.nak_rdata_ivl, tries))
+    }
+
+    /// How long a receiver that only listens waits for others' repairs: for their back-off and one lost NAK
+    /// or repair. Their NAKs and NCFs, where it hears them, prolong it.
+    pub(super) fn listen_ivl(&self, nak_bo_ivl: Duration) -> Duration {
+        nak_bo_ivl * 2 + self.nak_rpt_ivl + self.nak_rdata_ivl
     }
 
     /// Doubles with each try, so that a source that has become slower is soon given its time.

@@ -3,7 +3,7 @@
 use super::NodeId;
 use super::link::Kind;
 use crate::endpoint::{Endpoint, Event, ListenerId, SessionId, SourceId};
-use crate::num::Tsi;
+use crate::num::{Sqn, Tsi};
 use crate::receiver::Read;
 use crate::source::SendError;
 use bytes::Bytes;
@@ -55,6 +55,8 @@ pub struct SessionLog {
     pub from: Ipv4Addr,
     /// APDUs in the order they came.
     pub apdus: Vec<Bytes>,
+    /// Gaps: how many APDUs came before, the first lost SQN, and how many were lost.
+    pub gaps: Vec<(usize, Sqn, u32)>,
     /// How it ended.
     pub end: Option<Read>,
     /// Events `Readable`.
@@ -138,6 +140,7 @@ impl Node {
                 tsi,
                 from,
                 apdus: Vec::new(),
+                gaps: Vec::new(),
                 end: None,
                 readable_events: 0,
                 readable: false,
@@ -200,6 +203,11 @@ impl Node {
                     assert!(log.end.is_none(), "an APDU after the end");
                     *busy = now;
                     log.apdus.push(apdu);
+                }
+                Some(Read::Gap { first, count }) => {
+                    assert!(log.end.is_none(), "a gap after the end");
+                    *busy = now;
+                    log.gaps.push((log.apdus.len(), first, count));
                 }
                 Some(end) => {
                     log.end = Some(end);

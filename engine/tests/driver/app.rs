@@ -113,10 +113,7 @@ impl Sender {
         // SAFETY: just created.
         let file = unsafe { File::from_raw_fd(fd) };
         file.write_all_at(message, 0).expect("write");
-        let big = BigMessage {
-            magic: BigMessage::MAGIC,
-            len: message.len() as u64,
-        };
+        let big = BigMessage::new(message.len());
         send_fd(self.app.as_raw_fd(), &big.to_bytes(), file.as_raw_fd());
     }
 }

@@ -7,5 +7,6 @@ mod ends;
 mod joining;
 mod kit;
 mod model;
+mod modes;
 mod naks;
 mod windows;

@@ -7,10 +7,10 @@ use super::{End, Next, Pause, is_hang_up};
 use crate::driver::private::PrivateFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix::{self, BATCH};
-use crate::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX, log};
+use crate::driver::{BigMessage, LostRun, Mode, PAIR_MESSAGE_MAX, log};
 use crate::endpoint::{Endpoint, ListenerId, SessionId};
 use crate::log_line;
-use crate::num::Tsi;
+use crate::num::{Sqn, Tsi};
 use crate::receiver::{Read, ResetReason};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -36,6 +36,14 @@ enum Ended {
     Reset(ResetReason),
 }
 
+/// Data lost in the middle of the session. It travels with the message that follows it, or with the end.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    lost: LostRun,
+    /// How many messages of the outbox come before it.
+    after: usize,
+}
+
 /// What stopped the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -57,6 +65,7 @@ pub(in crate::driver) struct Session {
     mode: Mode,
     end: End,
     outbox: VecDeque<Bytes>,
+    gap: Option<Gap>,
     ended: Option<Ended>,
     /// Nothing more is sent, whatever the descriptor says.
     silent: bool,
@@ -84,6 +93,7 @@ impl Session {
             mode,
             end: End::new(epoll, engine_end, token, 0)?,
             outbox: VecDeque::new(),
+            gap: None,
             ended: None,
             silent: false,
             pair_max: PAIR_MESSAGE_MAX,
@@ -120,7 +130,7 @@ impl Session {
         }
         for _ in 0..BATCHES {
             self.fill(now, endpoint);
-            if self.outbox.is_empty() {
+            if self.outbox.is_empty() && (self.ended.is_none() || self.gap.is_none()) {
                 self.end.watch(epoll, 0);
                 return self.finish(now);
             }
@@ -148,7 +158,11 @@ impl Session {
     /// Take APDUs from the endpoint, as many as one batch sends.
     fn fill(&mut self, now: Instant, endpoint: &mut Endpoint) {
         let mut octets: usize = self.outbox.iter().map(Bytes::len).sum();
-        while self.ended.is_none() && self.outbox.len() < BATCH && octets < OUTBOX_OCTETS {
+        while self.ended.is_none()
+            && self.outbox.len() < BATCH
+            && octets < OUTBOX_OCTETS
+            && self.gap.is_none_or(|gap| gap.after == self.outbox.len())
+        {
             match endpoint.read(now, self.id) {
                 // An empty message in the pair would read as end-of-file.
                 Some(Read::Apdu(apdu)) if apdu.is_empty() => {}
@@ -156,11 +170,37 @@ impl Session {
                     octets += apdu.len();
                     self.outbox.push_back(apdu);
                 }
+                Some(Read::Gap { first, count }) => self.on_gap(first, count),
                 Some(Read::Fin) => self.ended = Some(Ended::Fin),
                 Some(Read::Reset(reason)) => self.ended = Some(Ended::Reset(reason)),
                 None => return,
             }
         }
+    }
+
+    /// Data was lost after what is in the outbox. A stream has no place to say so: it goes on.
+    fn on_gap(&mut self, first: Sqn, count: u32) {
+        let tsi = self.tsi;
+        log_line!(
+            log::Level::Info,
+            "session {tsi}: {count} lost for good from SQN {first}, goes on"
+        );
+        if self.mode == Mode::Stream {
+            return;
+        }
+        // Between two messages there may be several.
+        let lost = match self.gap {
+            Some(Gap { lost, .. }) => LostRun {
+                count: lost.count.saturating_add(count),
+                ..lost
+            },
+            None => LostRun {
+                first: first.0,
+                count,
+            },
+        };
+        let after = self.outbox.len();
+        self.gap = Some(Gap { lost, after });
     }
 
     /// Everything is in the pair; if that was all there will be, end the session.
@@ -202,8 +242,9 @@ impl Session {
 
     /// Move the outbox into the pair.
     fn flush(&mut self) -> Result<(), Stop> {
-        while let Some(front) = self.outbox.front() {
-            let long = self.mode == Mode::Message && front.len() > self.pair_max;
+        while !self.outbox.is_empty() || self.ended.is_some() && self.gap.is_some() {
+            let front = self.outbox.front().map_or(0, Bytes::len);
+            let long = self.gap.is_some_and(|gap| gap.after == 0) || front > self.pair_max;
             let sent = match self.mode {
                 Mode::Stream => self.send_stream(),
                 Mode::Message if long => self.send_long(),
@@ -257,20 +298,24 @@ impl Session {
 
     fn send_batch(&mut self) -> io::Result<()> {
         let run = self.outbox.as_slices().0;
+        let before_gap = self.gap.map_or(usize::MAX, |gap| gap.after);
         let short = run
             .iter()
+            .take(before_gap)
             .take_while(|apdu| apdu.len() <= self.pair_max)
             .count();
         let sent = unix::send_messages(self.end.raw(), &run[..short])?;
         self.outbox.drain(..sent);
+        if let Some(gap) = &mut self.gap {
+            gap.after -= sent;
+        }
         Ok(())
     }
 
-    /// Send the front message as a file.
+    /// Send the front message as a file, with the gap before it; at the end of the session the gap alone.
     fn send_long(&mut self) -> io::Result<()> {
-        let Some(apdu) = self.outbox.front() else {
-            return Ok(());
-        };
+        let apdu = self.outbox.front().map_or(&[][..], |apdu| apdu);
+        let gap = self.gap.filter(|gap| gap.after == 0);
         let fd: RawFd = self.end.raw();
         if unix::queued_out(fd) == 0 {
             self.big_octets = 0;
@@ -280,12 +325,16 @@ impl Session {
         }
         let file = unix::sealed_memfd(apdu)?;
         let message = BigMessage {
-            magic: BigMessage::MAGIC,
-            len: apdu.len() as u64,
+            lost: gap.map(|gap| gap.lost),
+            ..BigMessage::new(apdu.len())
         };
         unix::send_with_fd(fd, &message.to_bytes(), file.as_raw_fd())?;
         self.big_octets += apdu.len();
         self.outbox.pop_front();
+        match &mut self.gap {
+            Some(gap) if gap.after > 0 => gap.after -= 1,
+            gap => *gap = None,
+        }
         Ok(())
     }
 }
