@@ -15,15 +15,18 @@ use crate::errno::{self, Errno, Native};
 use crate::fdtable;
 use crate::interpose::{fail, guarded, undisturbed};
 use crate::next;
-use crate::socket::{Kind, Socket};
+use crate::socket::{IPPROTO_PGM, Kind, Socket};
 use crate::sys::{self, Iov, Received};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, timespec};
-use pgm_engine::driver::{Handle, Mode, SessionHello};
+use pgm_engine::driver::{BigMessage, Handle, LostRun, Mode, SessionHello};
 use pgm_engine::num::Gsi;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// Type of the control message with a `struct pgm_gap` (`linux/pgm.h`).
+const PGM_GAP: c_int = 1109;
 
 /// What one attempt came to.
 enum Step<T> {
@@ -146,10 +149,16 @@ struct Part {
     /// `msg_flags`: MSG_EOR with the last octet of a message, MSG_TRUNC if the rest was dropped on
     /// request.
     flags: c_int,
+    /// Data that was lost for good before it.
+    lost: Option<LostRun>,
 }
 
 impl Part {
-    const END: Self = Self { len: 0, flags: 0 };
+    const END: Self = Self {
+        len: 0,
+        flags: 0,
+        lost: None,
+    };
 }
 
 /// Receive into the caller's buffers.
@@ -174,7 +183,7 @@ fn receive(socket: &'static Socket, fd: c_int, buffers: Iov, flags: c_int) -> Re
         let len = unsafe { next::recvmsg(fd, &raw mut header, flags) }
             .check()?
             .cast_unsigned();
-        return Ok(Part { len, flags: 0 });
+        return Ok(Part { len, ..Part::END });
     }
     if buffers.total == 0 && flags & (libc::MSG_PEEK | libc::MSG_TRUNC) == 0 {
         // Nothing is wanted, so nothing is taken.
@@ -217,6 +226,7 @@ fn take_part(
     let part = Part {
         len: received.len,
         flags: if truncated { 0 } else { libc::MSG_EOR },
+        lost: None,
     };
     if !peek {
         // Before the message goes: a jump in between may show its beginning again, but skips nothing.
@@ -241,9 +251,17 @@ fn take_big_part(
     // The kernel could not give us the descriptor: the program has too many open.
     let file = received.file.ok_or(Errno(libc::EMFILE))?;
     let (len, at) = sys::file_extent(&file)?;
+    let lost = if at == 0 { lost_before(fd)? } else { None };
     let rest = len.saturating_sub(at);
     if rest == 0 {
-        return sys::discard(fd).map(|()| None);
+        if flags & libc::MSG_PEEK == 0 {
+            sys::discard(fd)?;
+        }
+        // Without octets it is the end of the session that follows.
+        return Ok(lost.map(|run| Part {
+            lost: Some(run),
+            ..Part::END
+        }));
     }
     let taken = if flags & libc::MSG_PEEK != 0 {
         let at = i64::try_from(at).map_err(|_| Errno(libc::EIO))?;
@@ -258,8 +276,22 @@ fn take_big_part(
             taken
         },
         flags: if taken == rest { libc::MSG_EOR } else { 0 },
+        lost,
     };
     finish(fd, part, flags, || Ok(())).map(Some)
+}
+
+/// What the token at the head of the queue says of data lost before its message.
+fn lost_before(fd: c_int) -> Result<Option<LostRun>, Errno> {
+    let mut token = [0_u8; BigMessage::LEN];
+    let buffer = iovec {
+        iov_base: token.as_mut_ptr().cast(),
+        iov_len: token.len(),
+    };
+    let received = sys::receive(fd, Iov::one(&buffer), libc::MSG_PEEK)?;
+    sys::set_peek_offset(fd, 0)?;
+    let token = token.get(..received.len).and_then(BigMessage::from_bytes);
+    Ok(token.and_then(|token| token.lost))
 }
 
 /// Drop the message if the caller had all of it; undo a peek.
@@ -383,8 +415,16 @@ unsafe fn recv_header(
     } else {
         place.write(socket.peer())?;
     }
-    header.msg_controllen = 0;
     header.msg_flags = part.flags;
+    match part.lost {
+        None => header.msg_controllen = 0,
+        Some(LostRun { first, count }) => {
+            let [a, b, c, d] = first.to_ne_bytes();
+            let [e, f, g, h] = count.to_ne_bytes();
+            let gap = [a, b, c, d, e, f, g, h];
+            sys::put_control(header, IPPROTO_PGM, PGM_GAP, gap);
+        }
+    }
     Ok(part.len)
 }
 

@@ -182,6 +182,30 @@ pub(crate) fn attach_file(room: &mut OneFd, header: &mut msghdr, file: RawFd) {
     }
 }
 
+/// Give the caller of `recvmsg` one control message, or say that there was no room for it.
+pub(crate) fn put_control(header: &mut msghdr, level: c_int, kind: c_int, data: [u8; 8]) {
+    // SAFETY: pure arithmetic.
+    let (len, space) = unsafe {
+        let size = size_of_val(&data) as u32;
+        (libc::CMSG_LEN(size) as usize, libc::CMSG_SPACE(size))
+    };
+    if header.msg_control.is_null() || header.msg_controllen < len {
+        header.msg_controllen = 0;
+        header.msg_flags |= libc::MSG_CTRUNC;
+        return;
+    }
+    let control = header.msg_control.cast::<libc::cmsghdr>();
+    // SAFETY: the caller of `recvmsg` promised `msg_controllen` writable octets, which are enough for the
+    // header and the data behind it, aligned or not.
+    unsafe {
+        (&raw mut (*control).cmsg_len).write_unaligned(len as _);
+        (&raw mut (*control).cmsg_level).write_unaligned(level);
+        (&raw mut (*control).cmsg_type).write_unaligned(kind);
+        libc::CMSG_DATA(control).cast::<[u8; 8]>().write(data);
+    }
+    header.msg_controllen = header.msg_controllen.min(space as usize);
+}
+
 /// Length of a file and the position in it.
 pub(crate) fn file_extent(file: &OwnedFd) -> Result<(usize, usize), Errno> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();

@@ -129,12 +129,6 @@ pub struct ListenOptions {
     pub interfaces: Vec<Ipv4Addr>,
     /// Timers and limits.
     pub receiver: ReceiverConfig,
-    /// PGM_LISTEN_ONLY: never a NAK; what does not come is missing.
-    pub listen_only: bool,
-    /// PGM_UNORDERED: messages are delivered as they are complete, in whatever order.
-    pub unordered: bool,
-    /// PGM_CONTINUE_ON_LOSS: after unrecoverable loss the session goes on and `recvmsg` tells the gap.
-    pub continue_on_loss: bool,
 }
 
 /// Process-wide defaults, read once from the environment.
@@ -259,9 +253,6 @@ impl Default for Defaults {
             listen: ListenOptions {
                 interfaces: Vec::new(),
                 receiver: ReceiverConfig::default(),
-                listen_only: false,
-                unordered: false,
-                continue_on_loss: false,
             },
             interface: None,
             encap: UdpEncap::default(),

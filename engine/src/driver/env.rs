@@ -169,19 +169,29 @@ pub const VARIABLES: &[Variable] = &[
         name: "PGM_LISTEN_ONLY",
         values: SWITCH,
         help: "Receivers never ask for repairs: what does not come is missing. Default off.",
-        set: |draft, value| assign(&mut draft.defaults.listen.listen_only, switch(value)),
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.listen_only,
+                switch(value),
+            )
+        },
     },
     Variable {
         name: "PGM_UNORDERED",
         values: SWITCH,
         help: "Receivers get each message as soon as it is complete, in any order. Default off.",
-        set: |draft, value| assign(&mut draft.defaults.listen.unordered, switch(value)),
+        set: |draft, value| assign(&mut draft.defaults.listen.receiver.unordered, switch(value)),
     },
     Variable {
         name: "PGM_CONTINUE_ON_LOSS",
         values: SWITCH,
         help: "Sessions go on after unrecoverable loss; recvmsg tells the gap. Default off: they end with ECONNRESET.",
-        set: |draft, value| assign(&mut draft.defaults.listen.continue_on_loss, switch(value)),
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.continue_on_loss,
+                switch(value),
+            )
+        },
     },
     Variable {
         name: "PGM_LINGER",

@@ -25,22 +25,24 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         level: IPPROTO_PGM,
         name: PGM_LISTEN_ONLY,
-        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.listen_only)),
-        get: Some(|call| switch(call, |listen| listen.listen_only)),
+        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.receiver.listen_only)),
+        get: Some(|call| switch(call, |listen| listen.receiver.listen_only)),
         phases: Phases::Receiver,
     },
     Row {
         level: IPPROTO_PGM,
         name: PGM_UNORDERED,
-        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.unordered)),
-        get: Some(|call| switch(call, |listen| listen.unordered)),
+        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.receiver.unordered)),
+        get: Some(|call| switch(call, |listen| listen.receiver.unordered)),
         phases: Phases::Receiver,
     },
     Row {
         level: IPPROTO_PGM,
         name: PGM_CONTINUE_ON_LOSS,
-        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.continue_on_loss)),
-        get: Some(|call| switch(call, |listen| listen.continue_on_loss)),
+        set: Some(|call, value| {
+            set_switch(call, value, |listen| &mut listen.receiver.continue_on_loss)
+        }),
+        get: Some(|call| switch(call, |listen| listen.receiver.continue_on_loss)),
         phases: Phases::Receiver,
     },
     Row {

@@ -14,7 +14,7 @@ use crate::driver::pair::{Role, name_engine_end};
 use crate::driver::relay::{Listener, Sender, Session};
 use crate::driver::sys::Epoll;
 use crate::driver::unix::Inbox;
-use crate::driver::{Carriage, Handle, SenderInfo, Target, log};
+use crate::driver::{Carriage, Handle, Mode, SenderInfo, Target, log};
 use crate::endpoint::{
     Disposition, Endpoint, EndpointConfig, ListenConfig, ListenerId, SessionId, SourceId,
 };
@@ -227,10 +227,13 @@ impl Link {
         } = target;
         let ifaces = self.interfaces(*group.ip(), &options.interfaces)?;
         self.carrier.join(*group.ip(), group.port(), &ifaces)?;
+        let mut receiver = options.receiver;
+        // Octets without boundaries have no meaning but in their order.
+        receiver.unordered &= mode == Mode::Message;
         let config = ListenConfig {
             group: *group.ip(),
             dport: group.port(),
-            receiver: options.receiver,
+            receiver,
         };
         let id = self.endpoint.listen(config);
         let (key, fd) = (Key::Listener(id), engine_end.as_raw_fd());

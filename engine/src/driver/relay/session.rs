@@ -172,7 +172,11 @@ impl Session {
                 }
                 Some(Read::Gap { first, count }) => self.on_gap(first, count),
                 Some(Read::Fin) => self.ended = Some(Ended::Fin),
-                Some(Read::Reset(reason)) => self.ended = Some(Ended::Reset(reason)),
+                Some(Read::Reset(reason)) => {
+                    // It says more than a gap right before it.
+                    self.gap.take_if(|gap| gap.after == self.outbox.len());
+                    self.ended = Some(Ended::Reset(reason));
+                }
                 None => return,
             }
         }
