@@ -44,12 +44,17 @@ pub(crate) fn start(_: &mut Control) -> Result<&'static Runtime, Errno> {
         log_line!(Level::Error, "{sentence}");
         Errno(libc::EINVAL)
     })?;
-    fork::prepare_process();
-    USED.store(true, Ordering::Relaxed);
+    begin_use();
     let engine = Engine::start_with(defaults.clone())?;
     let runtime = Box::leak(Box::new(Runtime { engine, defaults }));
     RUNTIME.store(runtime, Ordering::Release);
     Ok(runtime)
+}
+
+/// There is a PGM socket in this process now, with or without an engine.
+pub(crate) fn begin_use() {
+    fork::prepare_process();
+    USED.store(true, Ordering::Relaxed);
 }
 
 /// Whether a PGM socket was ever asked for: before, nothing here needs a second look.
@@ -86,6 +91,9 @@ pub(crate) fn first_private(first: c_int, last: c_int) -> Option<c_int> {
 pub(crate) fn epoch() -> u32 {
     EPOCH.load(Ordering::Relaxed)
 }
+
+/// The epoch of sockets that another process gave us: never the present one.
+pub(crate) const FOREIGN: u32 = u32::MAX;
 
 /// In the child of a fork: the thread is the parent's, and what is open for it is closed.
 pub(crate) fn forget() {

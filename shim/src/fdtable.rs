@@ -82,6 +82,12 @@ pub(crate) fn remove_range(first: usize, last: usize) {
     }
 }
 
+/// Every descriptor that is ours, with its socket.
+pub(crate) fn entries() -> impl Iterator<Item = (c_int, &'static Socket)> {
+    let end = END.load(Ordering::Relaxed) as c_int;
+    (0..end).filter_map(|fd| get(fd).map(|socket| (fd, socket)))
+}
+
 fn replace(entry: &AtomicPtr<Socket>, new: *mut Socket) {
     if let Some(old) = deref(entry.swap(new, Ordering::AcqRel)) {
         old.release();

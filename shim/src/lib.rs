@@ -6,9 +6,11 @@ mod addr;
 mod descriptor;
 mod engine;
 mod errno;
+mod exec;
 mod exit;
 mod fdtable;
 mod fork;
+mod inherit;
 mod interpose;
 mod lock;
 mod names;
@@ -18,11 +20,13 @@ mod socket;
 mod sockopt;
 mod sys;
 
+pub use crate::exec::{execl, execle, execlp};
+
 use crate::addr::Place;
 use crate::interpose::{hooks, late, raw};
 use libc::{
-    FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, protoent,
-    size_t, sockaddr, socklen_t, ssize_t, timespec,
+    FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, pid_t,
+    protoent, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use std::ptr::null_mut;
 
@@ -181,19 +185,25 @@ hooks! {
         used => descriptor::dup_to(old, new, || next::dup3(old, new, flags));
     fn execv(path: *const c_char, argv: Args) -> c_int,
         or raw!(SYS_execve, path, argv, environ),
-        used => { exit::before_exec(path); next::execv(path, argv) };
+        used => { exit::before_exec(path); inherit::with_mark(environ, |env| next::execve(path, argv, env)) };
     fn execve(path: *const c_char, argv: Args, envp: Args) -> c_int,
         or raw!(SYS_execve, path, argv, envp),
-        used => { exit::before_exec(path); next::execve(path, argv, envp) };
+        used => { exit::before_exec(path); inherit::with_mark(envp, |env| next::execve(path, argv, env)) };
     fn execvp(file: *const c_char, argv: Args) -> c_int,
         or late!(execvp(file: *const c_char, argv: Args) -> c_int, -1),
-        used => { exit::drain(); next::execvp(file, argv) };
+        used => { exit::drain(); inherit::with_mark(environ, |env| next::execvpe(file, argv, env)) };
     fn execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int,
         or late!(execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int, -1),
-        used => { exit::drain(); next::execvpe(file, argv, envp) };
+        used => { exit::drain(); inherit::with_mark(envp, |env| next::execvpe(file, argv, env)) };
+    fn execveat(dir: c_int, path: *const c_char, argv: Args, envp: Args, flags: c_int) -> c_int,
+        or raw!(SYS_execveat, dir, path, argv, envp, flags),
+        used => {
+            exit::drain();
+            inherit::with_mark(envp, |env| next::execveat(dir, path, argv, env, flags))
+        };
     fn fexecve(fd: c_int, argv: Args, envp: Args) -> c_int,
         or raw!(SYS_execveat, fd, c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH),
-        used => { exit::drain(); next::fexecve(fd, argv, envp) };
+        used => { exit::drain(); inherit::with_mark(envp, |env| next::fexecve(fd, argv, env)) };
     fn fclose(file: *mut FILE) -> c_int,
         or late!(fclose(file: *mut FILE) -> c_int, libc::EOF),
         used => descriptor::fclose(file);
@@ -263,6 +273,24 @@ hooks! {
     fn listen(fd: c_int, backlog: c_int) -> c_int,
         or raw!(SYS_listen, fd, backlog),
         pgm(fd) |s| => socket::listen(s, fd);
+    fn posix_spawn(
+        pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
+        argv: Args, envp: Args,
+    ) -> c_int,
+        or late!(posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const c_void,
+            attributes: *const c_void, argv: Args, envp: Args) -> c_int, libc::ENOSYS),
+        used => inherit::with_mark(envp, |env| {
+            next::posix_spawn(pid, path, actions, attributes, argv, env)
+        });
+    fn posix_spawnp(
+        pid: *mut pid_t, file: *const c_char, actions: *const c_void, attributes: *const c_void,
+        argv: Args, envp: Args,
+    ) -> c_int,
+        or late!(posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const c_void,
+            attributes: *const c_void, argv: Args, envp: Args) -> c_int, libc::ENOSYS),
+        used => inherit::with_mark(envp, |env| {
+            next::posix_spawnp(pid, file, actions, attributes, argv, env)
+        });
     fn longjmp(env: *mut c_void, value: c_int) -> (),
         or late!(longjmp(env: *mut c_void, value: c_int) -> (), ()),
         used => { interpose::before_jump(); next::longjmp(env, value) };
@@ -342,10 +370,10 @@ hooks! {
         fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec,
     ) -> c_int,
         or raw!(SYS_recvmmsg, fd, headers, count, flags, timeout),
-        pgm(fd) |s| => session::recvmmsg(s, fd, headers, count, flags, timeout);
+        any => inherit::recvmmsg(fd, headers, count, flags, timeout);
     fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_recvmsg, fd, header, flags),
-        pgm(fd) |s| => session::recvmsg(s, fd, header, flags);
+        any => inherit::recvmsg(fd, header, flags);
     fn send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t,
         or raw!(SYS_sendto, fd, buffer, len, flags, 0_usize, 0_usize),
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
@@ -410,6 +438,7 @@ unsafe extern "C" {
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn before_main() {
         resolve_all();
+        inherit::at_start();
     }
     before_main
 };

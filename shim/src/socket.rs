@@ -14,7 +14,7 @@ use crate::sys;
 use libc::{c_int, sockaddr, socklen_t};
 use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, UdpEncap};
 use pgm_engine::driver::log::Level;
-use pgm_engine::driver::{self, Carriage, Handle, Mode, PrivateFd, Role};
+use pgm_engine::driver::{self, Carriage, Handle, Identity, Mode, PrivateFd, Role};
 use pgm_engine::log_line;
 use pgm_engine::num::{Gsi, Tsi};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -287,11 +287,54 @@ impl Socket {
         self.engine_end.store(fd, Ordering::Release);
     }
 
+    /// A socket that another process gave us, without a descriptor yet.
+    pub(crate) fn inherited(
+        control: &mut Control,
+        identity: &Identity,
+        defaults: &Defaults,
+    ) -> &'static Self {
+        let kind = match identity.role {
+            Role::Fresh => Kind::Fresh,
+            Role::Sender => Kind::Sender,
+            Role::Listener => Kind::Listening,
+            Role::Session => Kind::Session,
+        };
+        let style = Style {
+            mode: identity.mode,
+            native: identity.native,
+        };
+        let socket = Self::allocate(control, kind, style, Settings::new(defaults), None);
+        socket.become_kind(kind, identity.handle, identity.local, identity.peer);
+        if identity.pid != std::process::id() {
+            socket.epoch.store(engine::FOREIGN, Ordering::Relaxed);
+        }
+        socket
+    }
+
+    /// The engine end of a fresh socket that another process gave us is with that process: all our names
+    /// of it get a new pair.
+    fn renew(&self) -> Result<(), Errno> {
+        let foreign = self.epoch.load(Ordering::Relaxed) == engine::FOREIGN;
+        if !foreign || self.engine_end.load(Ordering::Relaxed) >= 0 {
+            return Ok(());
+        }
+        let style = self.style();
+        let (app_end, engine_end) = driver::make_pair(style.mode, style.native, Role::Fresh)?;
+        for (fd, socket) in fdtable::entries() {
+            if std::ptr::eq(socket, self) {
+                sys::replace(fd, &app_end)?;
+            }
+        }
+        self.put_engine_end(Some(engine_end));
+        Ok(())
+    }
+
     /// Give the engine a copy of the engine end; ours goes when that succeeds, and stays when it fails.
     fn hand_over<T>(
         &self,
         engine: impl FnOnce(PrivateFd) -> std::io::Result<T>,
     ) -> Result<T, Errno> {
+        self.renew()?;
         let engine_end = self.take_engine_end().ok_or(Errno(libc::EBADF))?;
         let copy = engine_end.as_fd().try_clone_to_owned();
         copy.map(PrivateFd::from).and_then(engine).map_err(|error| {
@@ -424,7 +467,7 @@ pub(crate) fn open(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
         if style.native {
             check_privilege()?;
         }
-        let (app_end, engine_end) = driver::make_pair(style.mode, Role::Fresh)?;
+        let (app_end, engine_end) = driver::make_pair(style.mode, style.native, Role::Fresh)?;
         let fd = app_end.as_raw_fd();
         sys::set_cloexec(fd, kind & libc::SOCK_CLOEXEC != 0)?;
         sys::set_nonblocking(fd, kind & libc::SOCK_NONBLOCK != 0)?;
@@ -473,6 +516,7 @@ pub(crate) unsafe fn bind(socket: &'static Socket, addr: *const sockaddr, len: s
         if socket.kind() != Kind::Fresh {
             return Err(Errno(libc::EINVAL));
         }
+        socket.renew()?;
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
         let settings = socket.settings(&mut control)?;
         if addr.ip().is_multicast() {

@@ -286,6 +286,18 @@ pub(crate) fn set_nonblocking(fd: RawFd, on: bool) -> Result<(), Errno> {
     }
 }
 
+/// Let the number `fd` name what `file` names, with the flags it has now.
+pub(crate) fn replace(fd: RawFd, file: &OwnedFd) -> Result<(), Errno> {
+    let cloexec = fcntl(fd, libc::F_GETFD, 0)? & libc::FD_CLOEXEC != 0;
+    let nonblocking = fcntl(fd, libc::F_GETFL, 0)? & libc::O_NONBLOCK != 0;
+    set_nonblocking(file.as_raw_fd(), nonblocking)?;
+    let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: no memory is involved.
+    unsafe { next::dup3(file.as_raw_fd(), fd, flags) }
+        .check()
+        .map(drop)
+}
+
 /// A copy of a descriptor, CLOEXEC, with a number that is out of the program's way if there is room.
 pub(crate) fn duplicate_raw(fd: RawFd) -> Result<RawFd, Errno> {
     fcntl(fd, libc::F_DUPFD_CLOEXEC, fd).or_else(|_| fcntl(fd, libc::F_DUPFD_CLOEXEC, 0))
@@ -341,4 +353,66 @@ pub(crate) fn address_of_interface(index: u32) -> Result<Ipv4Addr, Errno> {
             addr.read_unaligned().sin_addr.s_addr,
         )))
     }
+}
+
+/// Call `f` with every open descriptor of the process.
+pub(crate) fn each_open(mut f: impl FnMut(RawFd)) {
+    /// Without /proc no descriptor from here on is looked at.
+    const MOST: RawFd = 65_536;
+    // SAFETY: the stream is used by this function alone, entries only until the next is read.
+    unsafe {
+        let list = libc::opendir(c"/proc/self/fd".as_ptr());
+        if list.is_null() {
+            (0..MOST).for_each(f);
+            return;
+        }
+        let own = libc::dirfd(list);
+        while let Some(entry) = libc::readdir(list).as_ref() {
+            let name = std::ffi::CStr::from_ptr(entry.d_name.as_ptr());
+            if let Some(fd) = name.to_str().ok().and_then(|name| name.parse().ok())
+                && fd != own
+            {
+                f(fd);
+            }
+        }
+        libc::closedir(list);
+    }
+}
+
+/// Call `f` with every descriptor that came beside a message.
+///
+/// # Safety
+/// The header is as `recvmsg` has left it.
+pub(crate) unsafe fn each_received(header: &msghdr, mut f: impl FnMut(RawFd)) {
+    // SAFETY: the kernel filled the control buffer, the macros stay within it.
+    unsafe {
+        let mut control = libc::CMSG_FIRSTHDR(header);
+        while let Some(part) = control.as_ref() {
+            if (part.cmsg_level, part.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let octets = part.cmsg_len - libc::CMSG_LEN(0) as usize;
+                let first = libc::CMSG_DATA(control).cast::<c_int>();
+                for i in 0..octets / size_of::<c_int>() {
+                    f(first.add(i).read_unaligned());
+                }
+            }
+            control = libc::CMSG_NXTHDR(header, control);
+        }
+    }
+}
+
+/// Memory without malloc.
+pub(crate) fn map_scratch(size: usize) -> Option<*mut c_void> {
+    let (access, kind) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+    );
+    // SAFETY: a new mapping touches nothing.
+    let room = unsafe { libc::mmap(std::ptr::null_mut(), size, access, kind, -1, 0) };
+    (room != libc::MAP_FAILED).then_some(room)
+}
+
+/// Give back what `map_scratch` gave.
+pub(crate) fn unmap_scratch(room: *mut c_void, size: usize) {
+    // SAFETY: callers pass what they got and use it no more.
+    unsafe { libc::munmap(room, size) };
 }

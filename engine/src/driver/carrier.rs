@@ -212,6 +212,11 @@ impl Carrier {
         iface::find(group, wanted.as_ref().or(self.wanted.as_ref()))
     }
 
+    /// Whether it is native PGM.
+    pub(super) fn is_native(&self) -> bool {
+        self.carriage == Carriage::Native
+    }
+
     /// Largest TPDU of a source with these options: the IP packet less IP and UDP headers, or less if it
     /// was told so.
     pub(super) fn max_tpdu(&self, iface: &Interface, options: &SendOptions) -> usize {

@@ -11,8 +11,8 @@
 //!
 //! `ROLE` is `F` fresh, `T` sender, `L` listener or `S` session; the app end keeps the one it was made
 //! with, the engine end gets its name when the socket becomes something, so it is the one to believe. `PID`
-//! is the engine's process, `NONCE` 16 hexadecimal digits, `MODE` `m` or `s`, `LOCAL` and `PEER`
-//! `a.b.c.d:port`, `HANDLE` hexadecimal.
+//! is the engine's process, `NONCE` 16 hexadecimal digits, `MODE` `m` or `s`, followed by `n` for native PGM,
+//! `LOCAL` and `PEER` `a.b.c.d:port`, `HANDLE` hexadecimal.
 
 use super::private::PrivateFd;
 use super::unix::{self, Name};
@@ -45,6 +45,8 @@ pub struct Identity {
     pub nonce: u64,
     /// Message boundaries.
     pub mode: Mode,
+    /// Native PGM, not PGM in UDP.
+    pub native: bool,
     /// What `getsockname` of the PGM socket says; unspecified for fresh ones.
     pub local: SocketAddrV4,
     /// What `getpeername` of the PGM socket says; unspecified for fresh ones and listeners.
@@ -89,17 +91,21 @@ impl Mode {
         }
     }
 
-    const fn letter(self) -> char {
-        match self {
-            Self::Message => 'm',
-            Self::Stream => 's',
+    /// The mode and whether PGM is native, as in names.
+    const fn letters(self, native: bool) -> &'static str {
+        match (self, native) {
+            (Self::Message, false) => "m",
+            (Self::Message, true) => "mn",
+            (Self::Stream, false) => "s",
+            (Self::Stream, true) => "sn",
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Message, Self::Stream];
-        all.into_iter()
-            .find(|mode| text.chars().eq([mode.letter()]))
+    fn parse(text: &str) -> Option<(Self, bool)> {
+        let modes = [Self::Message, Self::Stream].into_iter();
+        modes
+            .flat_map(|mode| [(mode, false), (mode, true)])
+            .find(|(mode, native)| mode.letters(*native) == text)
     }
 }
 
@@ -107,14 +113,14 @@ impl Mode {
 ///
 /// # Errors
 /// As `socketpair`: `EMFILE`, `ENFILE`, `ENOMEM`.
-pub fn make_pair(mode: Mode, role: Role) -> io::Result<(OwnedFd, PrivateFd)> {
+pub fn make_pair(mode: Mode, native: bool, role: Role) -> io::Result<(OwnedFd, PrivateFd)> {
     let (app, engine) = unix::socket_pair(mode.kind())?;
     let engine = PrivateFd::from(engine);
     for fd in [app.as_raw_fd(), engine.as_raw_fd()] {
         unix::set_option(fd, libc::SO_SNDBUF, SEND_BUFFER)?;
     }
     let mut name = Name::new();
-    let (pid, role, mode) = (std::process::id(), role.letter(), mode.letter());
+    let (pid, role, mode) = (std::process::id(), role.letter(), mode.letters(native));
     write!(
         name,
         "\0pgmshim/1/{role}/{pid}/{:016x}/{mode}",
@@ -146,12 +152,13 @@ pub(super) fn name_engine_end(
     engine_end: RawFd,
     role: Role,
     mode: Mode,
+    native: bool,
     local: SocketAddrV4,
     peer: SocketAddrV4,
     handle: Handle,
 ) -> io::Result<()> {
     let mut name = Name::new();
-    let (pid, role, mode) = (std::process::id(), role.letter(), mode.letter());
+    let (pid, role, mode) = (std::process::id(), role.letter(), mode.letters(native));
     let nonce = unix::random()?;
     write!(
         name,
@@ -186,11 +193,16 @@ fn parse(name: &[u8]) -> Option<Identity> {
         .ok()?
         .strip_prefix("\0pgmshim/1/")?;
     let mut fields = text.split('/');
+    let role = Role::parse(fields.next()?)?;
+    let pid = fields.next()?.parse().ok()?;
+    let nonce = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let (mode, native) = Mode::parse(fields.next()?)?;
     let mut identity = Identity {
-        role: Role::parse(fields.next()?)?,
-        pid: fields.next()?.parse().ok()?,
-        nonce: u64::from_str_radix(fields.next()?, 16).ok()?,
-        mode: Mode::parse(fields.next()?)?,
+        role,
+        pid,
+        nonce,
+        mode,
+        native,
         local: UNSPECIFIED,
         peer: UNSPECIFIED,
         handle: Handle(0),
@@ -220,19 +232,26 @@ mod tests {
 
     #[test]
     fn a_pair_can_be_identified_before_and_after_it_becomes_something() {
-        for mode in [Mode::Message, Mode::Stream] {
-            let (app, engine) = make_pair(mode, Role::Fresh).expect("pair");
+        for (mode, native) in [(Mode::Message, false), (Mode::Stream, true)] {
+            let (app, engine) = make_pair(mode, native, Role::Fresh).expect("pair");
             let fresh = identify(app.as_raw_fd()).expect("ours");
             assert!(is_app_end(app.as_raw_fd()) && !is_app_end(engine.as_raw_fd()));
             assert_eq!((fresh.role, fresh.pid), (Role::Fresh, std::process::id()));
-            assert_eq!((fresh.mode, fresh.local), (mode, UNSPECIFIED));
+            assert_eq!(
+                (fresh.mode, fresh.native, fresh.local),
+                (mode, native, UNSPECIFIED)
+            );
 
             // The longest name there can be.
             let longest = SocketAddrV4::new(Ipv4Addr::BROADCAST, u16::MAX);
             let (end, handle) = (engine.as_raw_fd(), Handle(u64::MAX));
-            name_engine_end(end, Role::Sender, mode, longest, longest, handle).expect("name");
+            name_engine_end(end, Role::Sender, mode, native, longest, longest, handle)
+                .expect("name");
             let known = identify(app.as_raw_fd()).expect("ours");
-            assert_eq!((known.role, known.mode), (Role::Sender, mode));
+            assert_eq!(
+                (known.role, known.mode, known.native),
+                (Role::Sender, mode, native)
+            );
             assert_eq!((known.local, known.peer), (longest, longest));
             assert_eq!((known.handle, known.nonce), (handle, fresh.nonce));
         }
@@ -258,7 +277,7 @@ mod tests {
     #[test]
     fn a_parked_end_is_never_writable_and_can_still_receive() {
         for mode in [Mode::Message, Mode::Stream] {
-            let (app, engine) = make_pair(mode, Role::Fresh).expect("pair");
+            let (app, engine) = make_pair(mode, false, Role::Fresh).expect("pair");
             assert!(is_ready(app.as_raw_fd(), libc::POLLOUT));
             park(app.as_raw_fd()).expect("park");
             assert!(!is_ready(app.as_raw_fd(), libc::POLLOUT | libc::POLLIN));
@@ -271,7 +290,7 @@ mod tests {
 
     #[test]
     fn no_message_is_longer_than_a_slot() {
-        let (app, _engine) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        let (app, _engine) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let long = vec![0; unix::SLOT + 1];
         let refused = unix::send(app.as_raw_fd(), &long).expect_err("too long");
         assert_eq!(refused.raw_os_error(), Some(libc::EMSGSIZE));

@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn connect(reactor: &mut Reactor, carriage: Carriage) -> (OwnedFd, SenderInfo) {
-        let (app, engine_end) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        let (app, engine_end) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 3, 7), 7500);
         let mut options = Box::new(reactor.cx.defaults.send.clone());
         options.interface = Some(Ipv4Addr::LOCALHOST);

@@ -55,7 +55,7 @@ impl Net {
     }
 
     pub(crate) fn sender_with(&self, engine: &Engine, mode: Mode, options: SendOptions) -> Sender {
-        let (app, end) = make_pair(mode, Role::Fresh).expect("pair");
+        let (app, end) = make_pair(mode, false, Role::Fresh).expect("pair");
         let info = engine
             .connect(self.carriage, mode, self.group, options, end)
             .expect("connect");
@@ -72,7 +72,7 @@ impl Net {
         mode: Mode,
         options: ListenOptions,
     ) -> Listener {
-        let (app, end) = make_pair(mode, Role::Fresh).expect("pair");
+        let (app, end) = make_pair(mode, false, Role::Fresh).expect("pair");
         park(app.as_raw_fd()).expect("park");
         let handle = engine
             .listen(self.carriage, mode, self.group, options, end)

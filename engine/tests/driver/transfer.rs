@@ -182,8 +182,9 @@ fn impossible_interfaces_are_refused() {
         )
         .expect("loopback");
 
-    let (_app, end) = pgm_engine::driver::make_pair(Mode::Message, pgm_engine::driver::Role::Fresh)
-        .expect("pair");
+    let (_app, end) =
+        pgm_engine::driver::make_pair(Mode::Message, false, pgm_engine::driver::Role::Fresh)
+            .expect("pair");
     let mut options = net.defaults.send.clone();
     options.interface = Some(nowhere);
     let refused = engine

@@ -160,7 +160,16 @@ impl Link {
         let sender = Sender::new(&cx.epoll, id, mode, target.engine_end, self.token(key));
         let sender = sender.inspect_err(|_| self.drop_source(id))?;
         self.senders.insert(id, sender);
-        give_name(fd, Role::Sender, mode, info.local, target.group, info.id);
+        let native = self.carrier.is_native();
+        give_name(
+            fd,
+            Role::Sender,
+            mode,
+            native,
+            info.local,
+            target.group,
+            info.id,
+        );
         log_line!(
             log::Level::Info,
             "source {tsi}: began, {} from {}, interface {}",
@@ -251,6 +260,7 @@ impl Link {
             fd,
             Role::Listener,
             mode,
+            self.carrier.is_native(),
             group,
             unspecified,
             self.handle(key),
@@ -461,11 +471,12 @@ fn give_name(
     fd: RawFd,
     role: Role,
     mode: crate::driver::Mode,
+    native: bool,
     local: SocketAddrV4,
     peer: SocketAddrV4,
     handle: Handle,
 ) {
-    if let Err(e) = name_engine_end(fd, role, mode, local, peer, handle) {
+    if let Err(e) = name_engine_end(fd, role, mode, native, local, peer, handle) {
         log_line!(log::Level::Debug, "cannot name a socket: {e}");
     }
 }

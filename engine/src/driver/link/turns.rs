@@ -173,13 +173,15 @@ impl Link {
             Some(listener) => (listener.group, listener.mode),
             None => return Err(io::ErrorKind::NotConnected.into()),
         };
-        let (app_end, engine_end) = make_pair(mode, Role::Session)?;
+        let native = self.carrier.is_native();
+        let (app_end, engine_end) = make_pair(mode, native, Role::Session)?;
         park(app_end.as_raw_fd())?;
         let (handle, peer) = (self.handle(key), SocketAddrV4::new(from, tsi.sport));
         super::give_name(
             engine_end.as_raw_fd(),
             Role::Session,
             mode,
+            native,
             group,
             peer,
             handle,

@@ -172,7 +172,7 @@ mod tests {
     fn announcements_that_do_not_fit_wait_for_an_accept() {
         let epoll = Epoll::new().expect("epoll");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
-        let (app, engine) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        let (app, engine) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let mut listener =
             Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
         let announced = 300;
@@ -184,7 +184,8 @@ mod tests {
                 gsi: [0; 6],
                 handle,
             };
-            let (app_end, _engine_end) = make_pair(Mode::Message, Role::Session).expect("pair");
+            let (app_end, _engine_end) =
+                make_pair(Mode::Message, false, Role::Session).expect("pair");
             listener.announce(hello, app_end);
         }
         assert_eq!(listener.turn(Instant::now(), &epoll), Next::Wait);
@@ -215,7 +216,7 @@ mod tests {
     fn of_too_many_sessions_the_oldest_give_way() {
         let epoll = Epoll::new().expect("epoll");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
-        let (_app, engine) = make_pair(Mode::Message, Role::Fresh).expect("pair");
+        let (_app, engine) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let mut listener =
             Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
         let newborn = |n| Newborn {
