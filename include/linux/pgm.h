@@ -75,8 +75,8 @@
  */
 struct pgm_send_window {
     uint32_t rate_kbits_per_sec; /* 1000 bit/s: ODATA, RDATA and SPM together */
-    uint32_t window_size_in_msecs;
-    uint32_t window_size_in_bytes;
+    uint32_t window_size_in_msecs; /* how long sent data can be repaired */
+    uint32_t window_size_in_bytes; /* how much of it */
 };
 
 /* Forward error correction of a sender (RM_USE_FEC). */
@@ -91,33 +91,33 @@ struct pgm_fec_info {
 struct pgm_sender_stats {
     uint64_t data_bytes_sent;          /* octets of the program's messages */
     uint64_t total_bytes_sent;         /* octets of all packets: SPM, ODATA, RDATA */
-    uint64_t naks_received;            /* NAKs */
+    uint64_t naks_received;            /* NAK packets */
     uint64_t naks_received_too_late;   /* NAKs for data that had left the window */
     uint64_t num_outstanding_naks;     /* now: sequences asked for and not yet repaired */
     uint64_t num_naks_after_rdata;     /* NAKs that came although RDATA had been sent */
-    uint64_t repair_packets_sent;      /* RDATA */
+    uint64_t repair_packets_sent;      /* RDATA packets */
     uint64_t buffer_space_available;   /* now: free octets of the window */
     uint64_t trailing_edge_seq_id;     /* now: oldest sequence of the window */
     uint64_t leading_edge_seq_id;      /* now: newest sequence of the window */
-    uint64_t rate_kbits_per_sec_overall; /* since the session began */
-    uint64_t rate_kbits_per_sec_last;  /* of about the last second */
-    uint64_t total_odata_packets_sent; /* ODATA */
+    uint64_t rate_kbits_per_sec_overall; /* now: average rate since the session began */
+    uint64_t rate_kbits_per_sec_last;  /* now: rate of about the last second */
+    uint64_t total_odata_packets_sent; /* ODATA packets */
 };
 
 /* What a receiver's session did so far (RM_RECEIVER_STATISTICS). */
 struct pgm_receiver_stats {
-    uint64_t num_odata_packets_received; /* ODATA */
-    uint64_t num_rdata_packets_received; /* RDATA */
+    uint64_t num_odata_packets_received; /* ODATA packets, duplicates included */
+    uint64_t num_rdata_packets_received; /* RDATA packets, duplicates included */
     uint64_t num_duplicate_data_packets; /* of both, those that were not needed */
     uint64_t data_bytes_received;        /* octets of messages */
     uint64_t total_bytes_received;       /* octets of all packets: SPM, ODATA, RDATA */
-    uint64_t rate_kbits_per_sec_overall; /* since the session began */
-    uint64_t rate_kbits_per_sec_last;    /* of about the last second */
+    uint64_t rate_kbits_per_sec_overall; /* now: average rate since the session began */
+    uint64_t rate_kbits_per_sec_last;    /* now: rate of about the last second */
     uint64_t trailing_edge_seq_id;       /* now: oldest sequence of the receive window */
     uint64_t leading_edge_seq_id;        /* now: newest sequence of the receive window */
-    uint64_t average_sequences_in_window;
-    uint64_t min_sequences_in_window;
-    uint64_t max_sequences_in_window;
+    uint64_t average_sequences_in_window; /* sequences the window held, on average */
+    uint64_t min_sequences_in_window;     /* at least */
+    uint64_t max_sequences_in_window;     /* at most */
     uint64_t first_nak_sequence_number;  /* now: first sequence with an outstanding NAK */
     uint64_t num_pending_naks;           /* now: sequences waiting for an NCF */
     uint64_t num_outstanding_naks;       /* now: sequences waiting for RDATA */
@@ -157,8 +157,8 @@ struct pgm_receive_window {
 
 /* Name of a session (PGM_TSI): the same at the sender and at every receiver. */
 struct pgm_tsi {
-    uint8_t gsi[6];
-    uint16_t sport; /* host byte order */
+    uint8_t gsi[6]; /* of the sender's process */
+    uint16_t sport; /* source port, host byte order */
 };
 
 /* What the end of a process means for its sender (PGM_LINGER). */
