@@ -120,6 +120,15 @@ pub(crate) fn to_c(addr: SocketAddrV4) -> sockaddr_in {
     }
 }
 
+/// The same as octets in memory.
+pub(crate) fn octets(addr: SocketAddrV4) -> Vec<u8> {
+    let mut octets = (libc::AF_INET as u16).to_ne_bytes().to_vec();
+    octets.extend(addr.port().to_be_bytes());
+    octets.extend(addr.ip().octets());
+    octets.extend([0; 8]);
+    octets
+}
+
 /// An address as one word, for atomics.
 pub(crate) fn pack(addr: SocketAddrV4) -> u64 {
     u64::from(u32::from(*addr.ip())) << 16 | u64::from(addr.port())

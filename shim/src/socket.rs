@@ -10,6 +10,7 @@ use crate::errno::Errno;
 use crate::fdtable;
 use crate::interpose::call;
 use crate::lock::{Control, Guarded, OwnedLock, control, control_lock};
+use crate::sockopt::{Members, Shadows};
 use crate::sys;
 use libc::{c_int, sockaddr, socklen_t};
 use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, UdpEncap};
@@ -119,6 +120,14 @@ pub(crate) struct Settings {
     pub(crate) reuse_port: bool,
     /// RM_HIGH_SPEED_INTRANET_OPT.
     pub(crate) high_speed: u32,
+    /// Index of SO_BINDTODEVICE's interface; 0: any.
+    pub(crate) device: u32,
+    /// Which of the SO_TIMESTAMP options is on; 0: none.
+    pub(crate) stamp: c_int,
+    /// IP_ADD_MEMBERSHIP and its kind.
+    pub(crate) members: Members,
+    /// What only a kernel's socket understands.
+    pub(crate) shadows: Shadows,
 }
 
 impl Settings {
@@ -131,6 +140,10 @@ impl Settings {
             rcvbuf: 212_992,
             reuse_port: false,
             high_speed: 0,
+            device: 0,
+            stamp: 0,
+            members: Members::default(),
+            shadows: Shadows::default(),
         }
     }
 }
@@ -350,6 +363,11 @@ impl Socket {
 
     pub(crate) fn style(&self) -> Style {
         Style::decode(self.style.load(Ordering::Relaxed))
+    }
+
+    /// What it is bound to; the group of a receiver.
+    pub(crate) fn local(&self) -> SocketAddrV4 {
+        addr::unpack(self.local.load(Ordering::Relaxed))
     }
 
     /// Where its messages come from or go to.
@@ -599,7 +617,8 @@ pub(crate) fn listen(socket: &'static Socket, fd: c_int) -> c_int {
         }
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
         let settings = socket.settings(&mut control)?;
-        let (options, carriage) = (settings.listen.clone(), style.carriage(settings));
+        let (mut options, carriage) = (settings.listen.clone(), style.carriage(settings));
+        options.receiver.sources = settings.members.filter(*group.ip());
         let handle = socket.hand_over(|engine_end| {
             runtime
                 .engine

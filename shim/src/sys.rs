@@ -415,4 +415,24 @@ pub(crate) fn map_scratch(size: usize) -> Option<*mut c_void> {
 pub(crate) fn unmap_scratch(room: *mut c_void, size: usize) {
     // SAFETY: callers pass what they got and use it no more.
     unsafe { libc::munmap(room, size) };
+
+/// The index of the interface with this name.
+pub(crate) fn index_of_interface(name: &[u8]) -> Result<u32, Errno> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno(libc::EINVAL))?;
+    // SAFETY: a string.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(Errno(libc::ENODEV)),
+        index => Ok(index),
+    }
+}
+
+/// The name of the interface with this index, with its NUL.
+pub(crate) fn name_of_interface(index: u32) -> Result<Vec<u8>, Errno> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: there is room for IF_NAMESIZE octets.
+    if unsafe { libc::if_indextoname(index, name.as_mut_ptr()) }.is_null() {
+        return Err(Errno(libc::ENODEV));
+    }
+    let len = name.iter().position(|c| *c == 0).unwrap_or(name.len() - 1);
+    Ok(name[..=len].iter().map(|c| c.cast_unsigned()).collect())
 }

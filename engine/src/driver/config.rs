@@ -106,6 +106,10 @@ pub struct SendOptions {
     pub loopback: bool,
     /// IP_TOS.
     pub tos: u8,
+    /// SO_PRIORITY of what it sends to the group.
+    pub priority: Option<i32>,
+    /// SO_MARK of it.
+    pub mark: Option<u32>,
     /// Largest IP packet, octets, [`MTU_MIN`] at least; 0: the interface's MTU, on loopback 1500.
     pub mtu: u16,
     /// PGM_TPDU_SIZE: largest TPDU (PGM header, options and data), octets; 0: as `mtu` says.
@@ -242,6 +246,8 @@ impl Default for Defaults {
                 ttl: 255,
                 loopback: true,
                 tos: 0,
+                priority: None,
+                mark: None,
                 mtu: 0,
                 tpdu_size: 0,
                 spm: SpmTimers::default(),

@@ -180,6 +180,11 @@ pub(super) fn set_multicast_if(fd: RawFd, index: u32, addr: Ipv4Addr) -> io::Res
     set_option(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
+/// SO_PRIORITY.
+pub(super) fn set_priority(fd: RawFd, priority: libc::c_int) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_PRIORITY, priority)
+}
+
 /// IP_OPTIONS: four octets of options on everything the socket sends.
 pub(super) fn set_ip_options(fd: RawFd, options: [u8; 4]) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, options)

@@ -47,7 +47,13 @@ pub(super) fn prepare_source(
     options: &SendOptions,
 ) -> io::Result<()> {
     sys::set_multicast_if(socket.as_raw_fd(), iface.index, iface.addr)?;
+    if let Some(priority) = options.priority {
+        sys::set_priority(socket.as_raw_fd(), priority)?;
+    }
     let socket = SockRef::from(socket);
+    if let Some(mark) = options.mark {
+        socket.set_mark(mark)?;
+    }
     socket.set_multicast_ttl_v4(options.ttl.into())?;
     socket.set_multicast_loop_v4(options.loopback)?;
     socket.set_tos_v4(options.tos.into())?;

@@ -221,7 +221,12 @@ impl Sessions {
                 self.visit_grave(now, key);
                 return Outcome::Taken;
             }
-            _ if !begins_session(tpdu) || arrival.group.is_none() => return Outcome::Unknown,
+            _ if !begins_session(tpdu)
+                || arrival.group.is_none()
+                || !wants(&self.listeners, listener, arrival.from) =>
+            {
+                return Outcome::Unknown;
+            }
             _ => match self.admit(now, key, arrival, tpdu, cx) {
                 Some(id) => id,
                 None => {
@@ -523,6 +528,16 @@ impl Sessions {
 /// Packets that can begin a session: NCF and POLL, or a stranger's NAK, cannot.
 fn begins_session(tpdu: &Tpdu<'_>) -> bool {
     matches!(tpdu.body, Body::Spm(_) | Body::Odata(_) | Body::Rdata(_))
+}
+
+/// Whether the listener takes sessions of sources with this address.
+fn wants(
+    listeners: &BTreeMap<ListenerId, Listener>,
+    listener: ListenerId,
+    source: Ipv4Addr,
+) -> bool {
+    let listener = listeners.get(&listener);
+    listener.is_some_and(|listener| listener.config.receiver.sources.admits(source))
 }
 
 fn is_data(tpdu: &Tpdu<'_>) -> bool {

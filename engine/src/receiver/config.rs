@@ -1,6 +1,25 @@
 //! What a receiver may be told: timers, retries, limits.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
+
+/// Which sources, by their addresses, a listener gives sessions to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceFilter {
+    /// Only these; empty: all.
+    pub include: Vec<Ipv4Addr>,
+    /// But none of these.
+    pub exclude: Vec<Ipv4Addr>,
+}
+
+impl SourceFilter {
+    /// Whether a source gets a session.
+    #[must_use]
+    pub fn admits(&self, source: Ipv4Addr) -> bool {
+        (self.include.is_empty() || self.include.contains(&source))
+            && !self.exclude.contains(&source)
+    }
+}
 
 /// Timers and limits of a receiver. The defaults suit a LAN.
 #[derive(Clone, Debug)]
@@ -29,6 +48,8 @@ pub struct ReceiverConfig {
     pub max_apdu: usize,
     /// A peer that is silent for this long is forgotten. Many times a source's ambient SPM interval.
     pub peer_expiry: Duration,
+    /// Source-specific membership: whom to listen to.
+    pub sources: SourceFilter,
     /// PGM_LISTEN_ONLY: send nothing, neither NAK nor SPMR. What others' repairs do not fill in time is
     /// lost, and the session goes on as with `continue_on_loss`.
     pub listen_only: bool,
@@ -65,6 +86,7 @@ impl Default for ReceiverConfig {
             rxw_bytes: 32 << 20,
             max_apdu: 256 << 20,
             peer_expiry: Duration::from_secs(30),
+            sources: SourceFilter::default(),
             listen_only: false,
             unordered: false,
             continue_on_loss: false,

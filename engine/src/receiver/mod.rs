@@ -28,7 +28,7 @@ mod rxw;
 mod unordered;
 mod waits;
 
-pub use config::ReceiverConfig;
+pub use config::{ReceiverConfig, SourceFilter};
 
 use crate::Destination;
 use crate::num::{Nla, Sqn, Tsi};

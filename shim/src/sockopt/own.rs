@@ -1,10 +1,12 @@
 //! Level 113, from 1100: the options that Windows does not have (`linux/pgm.h`).
 
-use super::pgm::{percent, words_answer};
-use super::{Answer, Call, Phases, Row, Value, word_answer};
+use super::Call;
+use super::pgm::PGM;
+use super::table::{Phases, Row, Type};
+use super::value::{Answer, Value, word_answer, words_answer};
 use crate::errno::Errno;
-use crate::socket::IPPROTO_PGM;
-use pgm_engine::driver::config::{Linger, ListenOptions, TPDU_MIN, UdpEncap};
+use pgm_engine::driver::config::{Linger, TPDU_MIN, UdpEncap};
+use pgm_engine::receiver::ReceiverConfig;
 use std::time::Duration;
 
 const PGM_LISTEN_ONLY: i32 = 1100;
@@ -23,33 +25,49 @@ const EINVAL: Errno = Errno(libc::EINVAL);
 
 pub(super) static ROWS: &[Row] = &[
     Row {
-        level: IPPROTO_PGM,
         name: PGM_LISTEN_ONLY,
-        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.receiver.listen_only)),
-        get: Some(|call| switch(call, |listen| listen.receiver.listen_only)),
+        symbol: "PGM_LISTEN_ONLY",
+        value: Type::Boolean,
+        set: Some(|call, value| set_switch(call, value, |receiver| &mut receiver.listen_only)),
+        get: Some(|call| switch(call, |receiver| receiver.listen_only)),
         phases: Phases::Receiver,
+        default: "0",
+        variable: "PGM_LISTEN_ONLY",
+        help: "Never ask for repairs: what does not come is missing.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_UNORDERED,
-        set: Some(|call, value| set_switch(call, value, |listen| &mut listen.receiver.unordered)),
-        get: Some(|call| switch(call, |listen| listen.receiver.unordered)),
+        symbol: "PGM_UNORDERED",
+        value: Type::Boolean,
+        set: Some(|call, value| set_switch(call, value, |receiver| &mut receiver.unordered)),
+        get: Some(|call| switch(call, |receiver| receiver.unordered)),
         phases: Phases::Receiver,
+        default: "0",
+        variable: "PGM_UNORDERED",
+        help: "Each message as soon as it is complete, in any order.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_CONTINUE_ON_LOSS,
-        set: Some(|call, value| {
-            set_switch(call, value, |listen| &mut listen.receiver.continue_on_loss)
-        }),
-        get: Some(|call| switch(call, |listen| listen.receiver.continue_on_loss)),
+        symbol: "PGM_CONTINUE_ON_LOSS",
+        value: Type::Boolean,
+        set: Some(|call, value| set_switch(call, value, |receiver| &mut receiver.continue_on_loss)),
+        get: Some(|call| switch(call, |receiver| receiver.continue_on_loss)),
         phases: Phases::Receiver,
+        default: "0",
+        variable: "PGM_CONTINUE_ON_LOSS",
+        help: "Sessions go on after unrecoverable loss. The gap comes with the first message after it, \
+               as a control message of recvmsg: level IPPROTO_PGM, type PGM_GAP, struct pgm_gap. Else \
+               the session ends with ECONNRESET.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_UDP_ENCAP,
+        symbol: "PGM_UDP_ENCAP",
+        value: Type::Structure("struct pgm_udp_encap", 4),
         set: Some(|call, value| {
-            let [unicast, multicast] = halves(value)?;
+            let [unicast, multicast] = value.halves()?;
             if unicast == 0 || multicast == 0 {
                 return Err(EINVAL);
             }
@@ -64,10 +82,19 @@ pub(super) static ROWS: &[Row] = &[
                 .collect())
         }),
         phases: Phases::Unconnected,
+        default: "3055, 3056",
+        variable: "PGM_UDP_ENCAP",
+        help: "UDP ports of PGM in UDP: for unicast and for multicast, neither 0. Sender and receivers \
+               need the same. No effect on native PGM.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_TPDU_SIZE,
+        symbol: "PGM_TPDU_SIZE",
+        value: Type::Number {
+            least: 0,
+            most: 65535,
+        },
         set: Some(|call, value| {
             let size = value.word()?;
             let size = u16::try_from(size).map_err(|_| EINVAL)?;
@@ -82,10 +109,17 @@ pub(super) static ROWS: &[Row] = &[
             actual => word_answer(actual),
         }),
         phases: Phases::Sender,
+        default: "0",
+        variable: "PGM_TPDU_SIZE, PGM_MTU",
+        help: "Largest PGM packet, header, options and data, without IP and UDP headers: at least 128, \
+               and no more than the interface takes; 0: as much as that. After connect it is what is in \
+               use.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_NAK_TIMERS,
+        symbol: "PGM_NAK_TIMERS",
+        value: Type::Structure("struct pgm_nak_timers", 20),
         set: Some(|call, value| {
             let [bo, rpt, rdata, ncf_retries, data_retries] = value.words()?;
             let [bo, rpt, rdata] = [millis(bo, 0)?, millis(rpt, 1)?, millis(rdata, 1)?];
@@ -111,22 +145,31 @@ pub(super) static ROWS: &[Row] = &[
             ])
         }),
         phases: Phases::Receiver,
+        default: "10, 20, 30, 50, 50",
+        variable: "PGM_NAK_BO_IVL, PGM_NAK_RPT_IVL, PGM_NAK_RDATA_IVL, PGM_NAK_NCF_RETRIES, PGM_NAK_DATA_RETRIES",
+        help: "How a receiver asks for repairs: longest random wait before a NAK, waits for its \
+               confirmation and for the repair, in milliseconds up to a day, and how often either is \
+               asked for, at least once. The waits for confirmation and repair are at least 1.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_TSI,
-        set: None,
+        symbol: "PGM_TSI",
+        value: Type::Structure("struct pgm_tsi", 8),
         get: Some(|call| {
             let tsi = call.socket.tsi().ok_or(Errno(libc::ENOTCONN))?;
             let mut answer = tsi.gsi.0.to_vec();
             answer.extend(tsi.sport.to_ne_bytes());
             Ok(answer)
         }),
-        phases: Phases::Any,
+        phases: Phases::Running,
+        help: "Name of the session: the same at the sender and at all receivers.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_LINGER,
+        symbol: "PGM_LINGER",
+        value: Type::Structure("struct pgm_linger", 12),
         set: Some(|call, value| {
             let [mode, quiet, max] = value.words()?;
             let mode = *LINGERS.get(mode as usize).ok_or(EINVAL)?;
@@ -148,20 +191,31 @@ pub(super) static ROWS: &[Row] = &[
             ])
         }),
         phases: Phases::Sender,
+        default: "1, 500, 10000",
+        variable: "PGM_LINGER",
+        help: "What the end of the process means for a sender with data or repairs to send: \
+               PGM_LINGER_BACKGROUND, PGM_LINGER_BLOCK or PGM_LINGER_OFF; and how many milliseconds \
+               without a request make the end of a session, and how many are the most.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_CONGESTION_CONTROL,
-        set: Some(|_, value| match percent(value, 0, 1)? {
+        symbol: "PGM_CONGESTION_CONTROL",
+        value: Type::Number { least: 0, most: 1 },
+        set: Some(|_, value| match value.word()? {
             0 => Ok(()),
             _ => Err(Errno(libc::EOPNOTSUPP)),
         }),
         get: Some(|_| word_answer(0)),
         phases: Phases::Sender,
+        default: "0",
+        help: "0: none. 1 is EOPNOTSUPP.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_SPM_TIMERS,
+        symbol: "PGM_SPM_TIMERS",
+        value: Type::Structure("struct pgm_spm_timers", 12),
         set: Some(|call, value| {
             let [ambient, first, last] = value.words()?;
             let [ambient, first, last] = [millis(ambient, 1)?, millis(first, 1)?, millis(last, 1)?];
@@ -177,10 +231,16 @@ pub(super) static ROWS: &[Row] = &[
             words_answer(&[spm.ambient, spm.heartbeat_min, spm.heartbeat_max].map(whole_millis))
         }),
         phases: Phases::Sender,
+        default: "1000, 4, 1000",
+        variable: "PGM_SPM_AMBIENT, PGM_SPM_HEARTBEAT_MIN, PGM_SPM_HEARTBEAT_MAX",
+        help: "Intervals of a sender's SPMs in milliseconds, 1 to a day: while it has nothing to say, \
+               the first after data, and the longest after data.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: PGM_RECEIVE_WINDOW,
+        symbol: "PGM_RECEIVE_WINDOW",
+        value: Type::Structure("struct pgm_receive_window", 12),
         set: Some(|call, value| {
             let [sqns, bytes, max_apdu] = value.words()?;
             if !sqns.is_power_of_two() || !(64..=1 << 24).contains(&sqns) {
@@ -205,6 +265,11 @@ pub(super) static ROWS: &[Row] = &[
             ])
         }),
         phases: Phases::Receiver,
+        default: "65536, 33554432, 268435456",
+        variable: "PGM_RXW_SQNS, PGM_RXW_BYTES, PGM_MAX_APDU",
+        help: "What a receiver may hold for one sender: packets, a power of two from 64 to 16777216; \
+               octets; and octets of the longest message it takes.",
+        ..PGM
     },
 ];
 
@@ -215,20 +280,14 @@ const LINGERS: [Linger; 3] = [Linger::Background, Linger::Block, Linger::Off];
 fn set_switch(
     call: &mut Call,
     value: Value<'_>,
-    place: fn(&mut ListenOptions) -> &mut bool,
+    place: fn(&mut ReceiverConfig) -> &mut bool,
 ) -> Result<(), Errno> {
-    *place(&mut call.settings()?.listen) = value.word()? != 0;
+    *place(&mut call.settings()?.listen.receiver) = value.word()? != 0;
     Ok(())
 }
 
-fn switch(call: &mut Call, place: fn(&ListenOptions) -> bool) -> Result<Answer, Errno> {
-    word_answer(place(&call.settings()?.listen).into())
-}
-
-/// Two unsigned integers of 16 bits.
-fn halves(value: Value<'_>) -> Result<[u16; 2], Errno> {
-    let [a, b, c, d] = value.exactly()?;
-    Ok([u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])])
+fn switch(call: &mut Call, place: fn(&ReceiverConfig) -> bool) -> Result<Answer, Errno> {
+    word_answer(place(&call.settings()?.listen.receiver).into())
 }
 
 /// Milliseconds from `least` to a day, which is more than any timer of the protocol needs.

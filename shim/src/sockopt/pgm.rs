@@ -1,6 +1,8 @@
 //! Level 113: the RM_* options with Windows' numbers and layouts (`wsrm.h`).
 
-use super::{Answer, Call, Phases, Row, UNKNOWN, Value, window, word_answer};
+use super::table::{Phases, Row, Type};
+use super::value::{Answer, Value, word_answer, words_answer};
+use super::{Call, UNKNOWN, window};
 use crate::errno::Errno;
 use crate::socket::{IPPROTO_PGM, Kind, check_local};
 use pgm_engine::driver::Mode;
@@ -30,60 +32,101 @@ const SENDER_MAX_LATE_JOINER_PERCENTAGE: u32 = 75;
 const MAX_WINDOW_ADVANCE_PERCENTAGE: u32 = 50;
 const MAX_MCAST_TTL: u32 = 255;
 
+pub(super) const PGM: Row = Row {
+    level: IPPROTO_PGM,
+    ..Row::BLANK
+};
+
 pub(super) static ROWS: &[Row] = &[
     Row {
-        level: IPPROTO_PGM,
         name: RM_RATE_WINDOW_SIZE,
+        symbol: "RM_RATE_WINDOW_SIZE",
+        value: Type::Structure("struct pgm_send_window", 12),
         set: Some(set_rate_window_size),
         get: Some(|call| {
             let w = call.settings()?.send.window;
             words_answer(&[w.rate_kbits, w.msecs, w.bytes])
         }),
         phases: Phases::Sender,
+        default: "100000, 800, 10000000",
+        variable: "PGM_RATE, PGM_WINDOW, PGM_WINDOW_MS",
+        help: "Rate of everything sent (ODATA, RDATA and SPM), and the window kept for repairs. Octets \
+               are kbit/s times milliseconds over 8: a member that is 0 follows from the others, three \
+               that contradict each other are refused.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_SET_MESSAGE_BOUNDARY,
+        symbol: "RM_SET_MESSAGE_BOUNDARY",
+        value: Type::Number {
+            least: 0,
+            most: u32::MAX,
+        },
         set: Some(|call, value| match call.socket.style().mode {
             Mode::Message => call.socket.set_boundary(value.word()?),
             Mode::Stream => Err(Errno(libc::EINVAL)),
         }),
-        get: None,
         phases: Phases::Sending,
+        help: "Octets of the next message: the sends that follow make it together. For that message \
+               only; 0 cancels. Not in stream mode.",
+        ..PGM
     },
-    Row::absent(IPPROTO_PGM, RM_FLUSHCACHE),
     Row {
-        level: IPPROTO_PGM,
+        name: RM_FLUSHCACHE,
+        symbol: "RM_FLUSHCACHE",
+        help: "Not there, as on Windows: ENOPROTOOPT.",
+        ..PGM
+    },
+    Row {
         name: RM_SENDER_WINDOW_ADVANCE_METHOD,
+        symbol: "RM_SENDER_WINDOW_ADVANCE_METHOD",
+        value: Type::Number {
+            least: E_WINDOW_ADVANCE_BY_TIME,
+            most: E_WINDOW_USE_AS_DATA_CACHE,
+        },
         set: Some(|_, value| match value.word()? {
             E_WINDOW_ADVANCE_BY_TIME => Ok(()),
-            E_WINDOW_USE_AS_DATA_CACHE => Err(Errno(libc::EOPNOTSUPP)),
-            _ => Err(Errno(libc::EINVAL)),
+            _ => Err(Errno(libc::EOPNOTSUPP)),
         }),
         get: Some(|_| word_answer(E_WINDOW_ADVANCE_BY_TIME)),
         phases: Phases::Sender,
+        default: "1",
+        help: "E_WINDOW_ADVANCE_BY_TIME (1). The other, E_WINDOW_USE_AS_DATA_CACHE (2), is EOPNOTSUPP, \
+               as Windows does not have it either.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_SENDER_STATISTICS,
-        set: None,
+        symbol: "RM_SENDER_STATISTICS",
+        value: Type::Structure("struct pgm_sender_stats", 104),
         get: Some(sender_statistics),
-        phases: Phases::Any,
+        phases: Phases::Connected,
+        help: "Counters of a sender, 64 bits each.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_LATEJOIN,
+        symbol: "RM_LATEJOIN",
+        value: Type::Number {
+            least: 0,
+            most: SENDER_MAX_LATE_JOINER_PERCENTAGE,
+        },
         set: Some(|call, value| {
-            call.settings()?.send.late_join_percent =
-                percent(value, 0, SENDER_MAX_LATE_JOINER_PERCENTAGE)?;
+            call.settings()?.send.late_join_percent = octet(value)?;
             Ok(())
         }),
         get: Some(|call| word_answer(call.settings()?.send.late_join_percent.into())),
         phases: Phases::Sender,
+        default: "0",
+        variable: "PGM_LATEJOIN",
+        help: "Percentage of the window that receivers may ask for which join late; 0: they begin with \
+               the first data they see.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_SET_SEND_IF,
+        symbol: "RM_SET_SEND_IF",
+        value: Type::Address,
         set: Some(|call, value| {
             let addr = interface(value)?;
             // INADDR_ANY: back to the default.
@@ -95,34 +138,52 @@ pub(super) static ROWS: &[Row] = &[
         }),
         get: Some(|call| interface_answer(call.settings()?.send.interface)),
         phases: Phases::Sender,
+        default: "0",
+        variable: "PGM_INTERFACE",
+        help: "Interface to send from; INADDR_ANY: the default.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_ADD_RECEIVE_IF,
+        symbol: "RM_ADD_RECEIVE_IF",
+        value: Type::Address,
         set: Some(add_receive_if),
-        get: None,
-        phases: Phases::Receiver,
+        phases: Phases::ReceiverOrSession,
+        variable: "PGM_INTERFACE",
+        help: "Listen on this interface, too. The first call replaces the default.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_DEL_RECEIVE_IF,
+        symbol: "RM_DEL_RECEIVE_IF",
+        value: Type::Address,
         set: Some(del_receive_if),
-        get: None,
-        phases: Phases::Receiver,
+        phases: Phases::ReceiverOrSession,
+        help: "Do not listen on an interface that was added.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_SEND_WINDOW_ADV_RATE,
+        symbol: "RM_SEND_WINDOW_ADV_RATE",
+        value: Type::Number {
+            least: 1,
+            most: MAX_WINDOW_ADVANCE_PERCENTAGE,
+        },
         set: Some(|call, value| {
-            call.settings()?.send.adv_percent = percent(value, 1, MAX_WINDOW_ADVANCE_PERCENTAGE)?;
+            call.settings()?.send.adv_percent = octet(value)?;
             Ok(())
         }),
         get: Some(|call| word_answer(call.settings()?.send.adv_percent.into())),
         phases: Phases::Sender,
+        default: "15",
+        variable: "PGM_WINDOW_ADV",
+        help: "Percentage of the window by which its trailing edge moves.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_USE_FEC,
+        symbol: "RM_USE_FEC",
+        value: Type::Structure("struct pgm_fec_info", 6),
         set: Some(|call, value| {
             call.settings()?.send.fec = Some(fec(value)?);
             Ok(())
@@ -135,48 +196,62 @@ pub(super) static ROWS: &[Row] = &[
             Ok(vec![a, b, c, d, k, on_demand])
         }),
         phases: Phases::Sender,
+        default: "0, 0, 0",
+        help: "Forward error correction. Checked and remembered; packets do not carry parity yet. At \
+               least one of proactive packets and on-demand parity is needed. The group size is a power \
+               of two, 2 to 128; the block size is more than that and at most 255, 0 stands for 255; \
+               proactive packets fit between them.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_SET_MCAST_TTL,
+        symbol: "RM_SET_MCAST_TTL",
+        value: Type::Number {
+            least: 0,
+            most: MAX_MCAST_TTL,
+        },
         set: Some(|call, value| {
-            call.settings()?.send.ttl = percent(value, 0, MAX_MCAST_TTL)?;
+            call.settings()?.send.ttl = octet(value)?;
             Ok(())
         }),
         get: Some(|call| word_answer(call.settings()?.send.ttl.into())),
         phases: Phases::Sender,
+        default: "255",
+        variable: "PGM_TTL",
+        help: "TTL of multicast packets. 1 stays on the link.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_RECEIVER_STATISTICS,
-        set: None,
+        symbol: "RM_RECEIVER_STATISTICS",
+        value: Type::Structure("struct pgm_receiver_stats", 144),
         get: Some(receiver_statistics),
-        phases: Phases::Any,
+        phases: Phases::Accepted,
+        help: "Counters of a session, 64 bits each.",
+        ..PGM
     },
     Row {
-        level: IPPROTO_PGM,
         name: RM_HIGH_SPEED_INTRANET_OPT,
+        symbol: "RM_HIGH_SPEED_INTRANET_OPT",
+        value: Type::Number {
+            least: 0,
+            most: u32::MAX,
+        },
         set: Some(|call, value| {
             call.settings()?.high_speed = value.word()?;
             Ok(())
         }),
         get: Some(|call| word_answer(call.settings()?.high_speed)),
         phases: Phases::Any,
+        default: "0",
+        help: "A hint for LANs. Remembered, without effect: the timers adapt by themselves.",
+        ..PGM
     },
 ];
 
-/// A small number within bounds.
-pub(super) fn percent(value: Value<'_>, least: u32, most: u32) -> Result<u8, Errno> {
-    let number = value.word()?;
-    if !(least..=most).contains(&number) {
-        return Err(Errno(libc::EINVAL));
-    }
-    u8::try_from(number).map_err(|_| Errno(libc::EINVAL))
-}
-
-/// Integers one after another.
-pub(super) fn words_answer(words: &[u32]) -> Result<Answer, Errno> {
-    Ok(words.iter().flat_map(|word| word.to_ne_bytes()).collect())
+/// A number whose bounds are those of the table.
+fn octet(value: Value<'_>) -> Result<u8, Errno> {
+    u8::try_from(value.word()?).map_err(|_| Errno(libc::EINVAL))
 }
 
 /// An IPv4 address in network order.
@@ -252,11 +327,6 @@ fn answer(counters: &[u64]) -> Answer {
 
 /// RM_SENDER_STATS.
 fn sender_statistics(call: &mut Call) -> Result<Answer, Errno> {
-    match call.socket.kind() {
-        Kind::Sender => {}
-        Kind::Fresh | Kind::Bound => return Err(Errno(libc::ENOTCONN)),
-        Kind::Listening | Kind::Session => return Err(Errno(libc::EINVAL)),
-    }
     // The engine of another process keeps the counters of what was inherited.
     let (runtime, handle) = call.socket.served().ok_or(UNKNOWN)?;
     let s: SourceStats = runtime.engine.sender_stats(handle).unwrap_or_default();
@@ -279,11 +349,6 @@ fn sender_statistics(call: &mut Call) -> Result<Answer, Errno> {
 
 /// RM_RECEIVER_STATS.
 fn receiver_statistics(call: &mut Call) -> Result<Answer, Errno> {
-    match call.socket.kind() {
-        Kind::Session => {}
-        Kind::Fresh | Kind::Bound => return Err(Errno(libc::ENOTCONN)),
-        Kind::Listening | Kind::Sender => return Err(Errno(libc::EINVAL)),
-    }
     let (runtime, handle) = call.socket.served().ok_or(UNKNOWN)?;
     let s: ReceiverStats = runtime.engine.session_stats(handle).unwrap_or_default();
     Ok(answer(&[
