@@ -415,6 +415,7 @@ pub(crate) fn map_scratch(size: usize) -> Option<*mut c_void> {
 pub(crate) fn unmap_scratch(room: *mut c_void, size: usize) {
     // SAFETY: callers pass what they got and use it no more.
     unsafe { libc::munmap(room, size) };
+}
 
 /// The index of the interface with this name.
 pub(crate) fn index_of_interface(name: &[u8]) -> Result<u32, Errno> {
