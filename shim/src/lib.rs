@@ -185,25 +185,34 @@ hooks! {
         used => descriptor::dup_to(old, new, || next::dup3(old, new, flags));
     fn execv(path: *const c_char, argv: Args) -> c_int,
         or raw!(SYS_execve, path, argv, environ),
-        used => { exit::before_exec(path); inherit::with_mark(environ, |env| next::execve(path, argv, env)) };
+        used => exit::around_exec_of(path, || {
+            inherit::with_mark(environ, |env| next::execve(path, argv, env))
+        });
     fn execve(path: *const c_char, argv: Args, envp: Args) -> c_int,
         or raw!(SYS_execve, path, argv, envp),
-        used => { exit::before_exec(path); inherit::with_mark(envp, |env| next::execve(path, argv, env)) };
+        used => exit::around_exec_of(path, || {
+            inherit::with_mark(envp, |env| next::execve(path, argv, env))
+        });
     fn execvp(file: *const c_char, argv: Args) -> c_int,
         or late!(execvp(file: *const c_char, argv: Args) -> c_int, -1),
-        used => { exit::drain(); inherit::with_mark(environ, |env| next::execvpe(file, argv, env)) };
+        used => exit::around_exec(|| {
+            inherit::with_mark(environ, |env| next::execvpe(file, argv, env))
+        });
     fn execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int,
         or late!(execvpe(file: *const c_char, argv: Args, envp: Args) -> c_int, -1),
-        used => { exit::drain(); inherit::with_mark(envp, |env| next::execvpe(file, argv, env)) };
+        used => exit::around_exec(|| {
+            inherit::with_mark(envp, |env| next::execvpe(file, argv, env))
+        });
     fn execveat(dir: c_int, path: *const c_char, argv: Args, envp: Args, flags: c_int) -> c_int,
         or raw!(SYS_execveat, dir, path, argv, envp, flags),
-        used => {
-            exit::drain();
+        used => exit::around_exec(|| {
             inherit::with_mark(envp, |env| next::execveat(dir, path, argv, env, flags))
-        };
+        });
     fn fexecve(fd: c_int, argv: Args, envp: Args) -> c_int,
         or raw!(SYS_execveat, fd, c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH),
-        used => { exit::drain(); inherit::with_mark(envp, |env| next::fexecve(fd, argv, env)) };
+        used => exit::around_exec(|| {
+            inherit::with_mark(envp, |env| next::fexecve(fd, argv, env))
+        });
     fn fclose(file: *mut FILE) -> c_int,
         or late!(fclose(file: *mut FILE) -> c_int, libc::EOF),
         used => descriptor::fclose(file);

@@ -47,9 +47,9 @@ pub struct SendWindow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Linger {
     /// A process of its own takes the sender over.
+    #[default]
     Background,
     /// The end waits, within the bounds.
-    #[default]
     Block,
     /// What is not out is lost.
     Off,
@@ -146,7 +146,7 @@ pub struct Defaults {
     pub interface: Option<WantedInterface>,
     /// PGM_UDP_ENCAP.
     pub encap: UdpEncap,
-    /// PGM_LINGER=off is zero; else the most the process's own exit may be held up.
+    /// The most the process's own exit may be held up where it is.
     pub exit_limit: Duration,
     /// PGM_FAULT_LOSS: share of arriving TPDUs dropped on purpose, 0..=1.
     pub fault_loss: f64,

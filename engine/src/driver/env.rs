@@ -195,24 +195,24 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "PGM_LINGER",
-        values: "block, off or a number of milliseconds (background is not available yet)",
-        help: "How long the end of a sending process waits until data is out and repairs are served. \
-               Default block: at most a minute.",
+        values: "background, block, off or a number of milliseconds",
+        help: "What the end of a process means for its senders. Default background: another process sends what \
+               is queued and serves repairs. block: the end waits for that, at most a minute. off: what is not out is \
+               lost. A number: background, with repairs served for so long at most.",
         set: |draft, value| {
             let send = &mut draft.defaults.send;
-            match value {
-                "block" => {}
-                "off" => {
-                    send.linger = Linger::Off;
-                    draft.defaults.exit_limit = Duration::ZERO;
-                }
+            send.linger = match value {
+                "background" => Linger::Background,
+                "block" => Linger::Block,
+                "off" => Linger::Off,
                 _ => {
                     let limit = Duration::from_millis(value.parse().ok()?);
                     draft.defaults.exit_limit = limit;
                     send.linger_max = limit;
                     send.linger_quiet = send.linger_quiet.min(limit);
+                    Linger::Background
                 }
-            }
+            };
             Some(())
         },
     },
@@ -704,6 +704,14 @@ mod tests {
         );
         assert_eq!(d.exit_limit, Duration::from_millis(250));
         assert_eq!(d.send.linger_quiet, Duration::from_millis(250));
+        for (value, linger) in [
+            ("background", Linger::Background),
+            ("block", Linger::Block),
+            ("off", Linger::Off),
+            ("250", Linger::Background),
+        ] {
+            assert_eq!(defaults(&[("PGM_LINGER", value)]).send.linger, linger);
+        }
     }
 
     #[test]
@@ -721,7 +729,7 @@ mod tests {
             ("PGM_UDP_ENCAP", "1:2:3"),
             ("PGM_FAULT_LOSS", "5"),
             ("PGM_FAULT_LOSS", "1.2.3"),
-            ("PGM_LINGER", "background"),
+            ("PGM_LINGER", "foreground"),
             ("PGM_RXW_SQNS", "1000"),
             ("PGM_PEER_EXPIRY", "1e9s"),
             ("PGM_MTU", "20"),
@@ -732,8 +740,6 @@ mod tests {
             let (_, errors) = with(&[variable]);
             assert_eq!(errors.len(), 1, "{variable:?} gave {errors:?}");
         }
-        let (_, errors) = with(&[("PGM_LINGER", "background")]);
-        assert!(errors[0].contains("not available yet"), "{errors:?}");
     }
 
     #[test]

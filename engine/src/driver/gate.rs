@@ -4,11 +4,20 @@
 //! waiting takes no lock and no memory, which a channel would: two counters, a deadline and a futex.
 
 use super::unix;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// `wait` gives up this much after its limit if the engine thread does not even say so.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// The process ends.
+    Exit,
+    /// Another program takes its place, unless that fails.
+    Exec,
+}
 
 /// Both sides' view. Lives for ever, like the engine.
 #[derive(Debug)]
@@ -20,6 +29,10 @@ pub(super) struct Gate {
     answered: AtomicU32,
     /// The latest deadline of all, nanoseconds since `epoch`.
     until: AtomicU64,
+    /// Somebody came because the process ends.
+    is_exit: AtomicBool,
+    /// How often the program went on after all.
+    calls_off: AtomicU32,
 }
 
 impl Gate {
@@ -30,12 +43,17 @@ impl Gate {
             asked: AtomicU32::new(0),
             answered: AtomicU32::new(0),
             until: AtomicU64::new(0),
+            is_exit: AtomicBool::new(false),
+            calls_off: AtomicU32::new(0),
         }))
     }
 
     /// Ask by `wake` for the keeper's attention and wait for its answer, at most `limit` and a little more.
     /// Async-signal-safe if `wake` is.
-    pub(super) fn wait(&self, limit: Duration, wake: impl FnOnce()) {
+    pub(super) fn wait(&self, occasion: Occasion, limit: Duration, wake: impl FnOnce()) {
+        if occasion == Occasion::Exit {
+            self.is_exit.store(true, Ordering::SeqCst);
+        }
         let until = self.epoch.elapsed().saturating_add(limit);
         let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         self.until.fetch_max(nanos, Ordering::SeqCst);
@@ -51,6 +69,12 @@ impl Gate {
             }
             unix::futex_wait(&self.answered, answered, left);
         }
+    }
+
+    /// The program goes on although it waited. Async-signal-safe if `wake` is.
+    pub(super) fn call_off(&self, wake: impl FnOnce()) {
+        self.calls_off.fetch_add(1, Ordering::SeqCst);
+        wake();
     }
 }
 
@@ -81,6 +105,16 @@ impl Keeper {
         (answered != self.seen).then(|| self.gate.epoch + until)
     }
 
+    /// Whether the process ends for certain.
+    pub(super) fn is_exit(&self) -> bool {
+        self.gate.is_exit.load(Ordering::SeqCst)
+    }
+
+    /// How often the program has gone on after all.
+    pub(super) fn calls_off(&self) -> u32 {
+        self.gate.calls_off.load(Ordering::SeqCst)
+    }
+
     /// Let those go on who were noticed.
     pub(super) fn open(&self) {
         self.gate.answered.store(self.seen, Ordering::SeqCst);
@@ -109,11 +143,12 @@ mod tests {
         let mut keeper = Keeper::new(gate);
         assert!(!keeper.look() && keeper.deadline().is_none());
         let begun = Instant::now();
-        let waiting = thread::spawn(|| gate.wait(LONG, || ()));
+        let waiting = thread::spawn(|| gate.wait(Occasion::Exec, LONG, || ()));
         while !keeper.look() {
             thread::yield_now();
         }
         assert!(keeper.deadline().is_some_and(|until| until >= begun + LONG));
+        assert!(!keeper.is_exit());
         assert!(!waiting.is_finished());
         keeper.open();
         waiting.join().expect("no panic");
@@ -124,7 +159,7 @@ mod tests {
     fn gives_up_after_its_limit() {
         let gate = Gate::new();
         let begun = Instant::now();
-        gate.wait(Duration::from_millis(10), || ());
+        gate.wait(Occasion::Exit, Duration::from_millis(10), || ());
         assert!(begun.elapsed() >= GRACE && begun.elapsed() < LONG);
     }
 
@@ -132,14 +167,14 @@ mod tests {
     fn nobody_waits_for_a_keeper_that_is_gone() {
         let gate = Gate::new();
         let keeper = Keeper::new(gate);
-        let waiting = thread::spawn(|| gate.wait(LONG, || ()));
+        let waiting = thread::spawn(|| gate.wait(Occasion::Exec, LONG, || ()));
         while gate.asked.load(Ordering::SeqCst) == 0 {
             thread::yield_now();
         }
         let begun = Instant::now();
         drop(keeper);
         waiting.join().expect("no panic");
-        gate.wait(LONG, || ());
+        gate.wait(Occasion::Exec, LONG, || ());
         assert!(begun.elapsed() < LONG);
     }
 }

@@ -18,13 +18,16 @@ pub mod log;
 mod native;
 mod pair;
 mod private;
+mod process;
 mod relay;
+mod successor;
 mod sys;
 mod thread;
 mod udp;
 mod unix;
 
 pub use big::{BigMessage, LostRun, PAIR_MESSAGE_MAX};
+pub use gate::Occasion;
 pub use pair::{Identity, Role, identify, make_pair, park};
 pub use private::{
     PrivateFd, for_each_private_fd, forget_in_child, is_engine_thread, is_private_fd,
@@ -251,13 +254,23 @@ impl Engine {
         let _ = self.submit(Request::MainThreadLeaves);
     }
 
-    /// Wait until every sender has finished its linger, or `limit` passed; senders whose application end is
-    /// still open are treated as closed after what they have queued. Called as the process ends (D5). A
-    /// second call does not wait again for what the first gave up. Async-signal-safe, as `_exit` is.
-    pub fn drain(&self, limit: Duration) {
+    /// Called as the process ends (D5), or before it becomes another program. Senders that say so are waited for,
+    /// at most for `limit`; then another process takes over what is left. Where that cannot be made all
+    /// senders are waited for. A sender that is waited for counts as closed after what it has queued. A second call does
+    /// not wait again for what the first gave up. Async-signal-safe, as `_exit` is.
+    pub fn leave(&self, occasion: Occasion, limit: Duration) {
         if self.is_here() {
             let wake = self.shared.wake.as_raw_fd();
-            self.shared.gate.wait(limit, || sys::eventfd_signal(wake));
+            let gate = self.shared.gate;
+            gate.wait(occasion, limit, || sys::eventfd_signal(wake));
+        }
+    }
+
+    /// After [`Self::leave`] for [`Occasion::Exec`]: it failed, and the engine goes on here. Async-signal-safe.
+    pub fn stay(&self) {
+        if self.is_here() {
+            let wake = self.shared.wake.as_raw_fd();
+            self.shared.gate.call_off(|| sys::eventfd_signal(wake));
         }
     }
 

@@ -1,12 +1,13 @@
 //! The engine thread: waits for descriptors, timers and requests, and lets the links work (design D4).
 
 use super::carrier::Carrier;
-use super::config::Defaults;
+use super::config::{Defaults, Linger};
 use super::gate::Keeper;
 use super::last::Watch;
 use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
+use super::successor::{self, Place, Successor};
 use super::sys::{self, Epoll};
-use super::{Carriage, Handle, Request, log, private, unix};
+use super::{Carriage, Handle, Request, log, private, process, unix};
 use crate::log_line;
 use crate::num::Gsi;
 use crossbeam_channel::Receiver;
@@ -35,7 +36,13 @@ pub(super) fn spawn(
     let builder = thread::Builder::new()
         .name("pgmshim".into())
         .stack_size(STACK);
-    unix::with_signals_blocked(|| builder.spawn(move || reactor.run()))?;
+    let run = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| reactor.run()));
+        if successor::is_here() {
+            process::leave(result.is_err().into());
+        }
+    };
+    unix::with_signals_blocked(|| builder.spawn(run))?;
     Ok(())
 }
 
@@ -48,8 +55,10 @@ struct Reactor {
     requests: Receiver<Request>,
     /// Where the end of the process waits for the sources to finish.
     gate: Keeper,
-    /// A drain ended by its limit: another one would wait for the same.
+    /// Waiting ended by its limit: another time it would be for the same.
     gave_up: bool,
+    /// Nobody can take over.
+    is_alone: bool,
     /// Whether this is the last thread.
     watch: Watch,
     /// There is more to do than the last round did.
@@ -82,6 +91,7 @@ impl Reactor {
             requests,
             gate,
             gave_up: false,
+            is_alone: false,
             watch: Watch::default(),
             busy: false,
         })
@@ -105,7 +115,10 @@ impl Reactor {
                 }
             }
             self.service();
-            self.answer_drain();
+            self.answer_gate();
+            if successor::is_here() && self.links.is_empty() {
+                return;
+            }
             if self.watch.due().is_some() {
                 self.watch.look(Instant::now());
             }
@@ -120,8 +133,8 @@ impl Reactor {
             .links
             .values()
             .filter_map(|(_, link)| link.poll_timeout());
-        let others = self.gate.deadline().into_iter().chain(self.watch.due());
-        let due = links.chain(others).min()?;
+        let own = self.gate.deadline().into_iter().chain(self.watch.due());
+        let due = links.chain(own).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -131,9 +144,7 @@ impl Reactor {
                 sys::eventfd_clear(self.wake);
                 self.handle_requests();
                 if self.gate.look() {
-                    for (_, link) in self.links.values_mut() {
-                        link.last_call();
-                    }
+                    self.last_call();
                 }
             }
             Token::Port(serial, port) => {
@@ -276,16 +287,77 @@ impl Reactor {
         f(link, key)
     }
 
-    /// Answer a drain that is over.
-    fn answer_drain(&mut self) {
+    /// Senders that the end waits for are closed after what they have queued now.
+    fn last_call(&mut self) {
+        for (_, link) in self.links.values_mut() {
+            link.last_call(self.is_alone);
+        }
+    }
+
+    /// Let those go on who wait because the process ends, if there is no more to wait for.
+    fn answer_gate(&mut self) {
         let Some(until) = self.gate.deadline() else {
             return;
         };
-        let done = !self.links.values().any(|(_, link)| link.has_sources());
-        if done || self.gave_up || until <= Instant::now() {
-            self.gave_up |= !done;
-            self.gate.open();
+        let is_late = |now| self.gave_up || until <= now;
+        let done = !self.links.values().any(|(_, link)| link.is_waited_for());
+        if !done && !is_late(Instant::now()) {
+            return;
         }
+        self.gave_up |= !done;
+        if self.wants_successor() {
+            match successor::beget() {
+                Ok(Place::Program(successor)) => self.stand_aside(successor),
+                Ok(Place::Successor) => return self.succeed(),
+                Err(e) => {
+                    successor::complain(&e);
+                    self.is_alone = true;
+                    // Not answered yet: look again after the last turns of those senders.
+                    self.busy = true;
+                    return self.last_call();
+                }
+            }
+        }
+        self.gate.open();
+    }
+
+    /// Whether there is something that another process should go on with. Sockets may live on in others.
+    fn wants_successor(&self) -> bool {
+        let links = || self.links.values();
+        let in_background = self.cx.defaults.send.linger == Linger::Background;
+        !self.is_alone
+            && (links().any(|(_, link)| link.outlives())
+                || in_background && links().next().is_some())
+    }
+
+    /// The successor has taken over. Returns if the program goes on after all.
+    fn stand_aside(&mut self, successor: Successor) {
+        let calls_off = self.gate.calls_off();
+        loop {
+            if self.gate.is_exit() {
+                successor.go();
+                // Who asks for anything from now on is told that the engine is gone.
+                self.requests.try_iter().for_each(drop);
+            } else if self.gate.calls_off() != calls_off {
+                return successor.stay();
+            }
+            self.gate.open();
+            process::is_readable_within(self.wake, None);
+            sys::eventfd_clear(self.wake);
+            self.gate.look();
+        }
+    }
+
+    /// This is the successor. What belongs to the program's end only is over.
+    fn succeed(&mut self) {
+        // The program's process goes on using it.
+        let _ = self.cx.epoll.remove(self.wake);
+        self.gate.open();
+        self.watch = Watch::default();
+        for (_, link) in self.links.values_mut() {
+            link.succeed(&mut self.cx);
+        }
+        self.busy = true;
     }
 }
 

@@ -1,6 +1,8 @@
 //! The program's side: what the shim does with application ends, and a group nobody else uses.
 
-use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, SendWindow, UdpEncap};
+use pgm_engine::driver::config::{
+    Defaults, Linger, ListenOptions, SendOptions, SendWindow, UdpEncap,
+};
 use pgm_engine::driver::{
     BigMessage, Carriage, Engine, Handle, Mode, Role, SenderInfo, SessionHello, make_pair, park,
 };
@@ -37,6 +39,8 @@ impl Net {
         let mut defaults = Defaults::default();
         defaults.send.interface = Some(Ipv4Addr::LOCALHOST);
         defaults.listen.interfaces = vec![Ipv4Addr::LOCALHOST];
+        // No test's process is to be outlived.
+        defaults.send.linger = Linger::Block;
         defaults.send.linger_quiet = Duration::from_millis(300);
         Self {
             carriage: Carriage::Udp(encap),

@@ -1,11 +1,11 @@
 //! The end of the process: what was sent must still arrive (design D5).
 
 use crate::app::{Net, PATIENCE, message, window};
-use pgm_engine::driver::Mode;
+use pgm_engine::driver::{Mode, Occasion};
 use std::time::{Duration, Instant};
 
 #[test]
-fn drain_waits_for_everything_queued_though_the_socket_is_open() {
+fn the_end_waits_for_everything_queued_though_the_socket_is_open() {
     let mut net = Net::new();
     net.defaults.send.window = window(20_000);
     net.defaults.fault_loss = 0.05;
@@ -16,7 +16,7 @@ fn drain_waits_for_everything_queued_though_the_socket_is_open() {
         sender.send(&message(i, 1000));
     }
     let began = Instant::now();
-    engine.drain(PATIENCE);
+    engine.leave(Occasion::Exit, PATIENCE);
     assert!(
         began.elapsed() > Duration::from_millis(200),
         "a megabyte at 20 Mbit/s"
@@ -32,13 +32,13 @@ fn drain_waits_for_everything_queued_though_the_socket_is_open() {
     assert_eq!(session.recv().expect("end of file"), b"");
 
     let began = Instant::now();
-    engine.drain(PATIENCE);
+    engine.leave(Occasion::Exit, PATIENCE);
     assert!(began.elapsed() < Duration::from_millis(200), "nothing left");
     drop(sender);
 }
 
 #[test]
-fn drain_gives_up_at_its_limit_and_does_not_wait_again() {
+fn the_end_gives_up_at_its_limit_and_does_not_wait_again() {
     let mut net = Net::new();
     net.defaults.send.window = window(100);
     let engine = net.engine();
@@ -47,23 +47,23 @@ fn drain_gives_up_at_its_limit_and_does_not_wait_again() {
         sender.send(&message(i, 1000));
     }
     let began = Instant::now();
-    engine.drain(Duration::from_millis(300));
+    engine.leave(Occasion::Exit, Duration::from_millis(300));
     let took = began.elapsed();
     assert!(
         took > Duration::from_millis(290) && took < Duration::from_secs(5),
         "{took:?}"
     );
     let began = Instant::now();
-    engine.drain(PATIENCE);
+    engine.leave(Occasion::Exit, PATIENCE);
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
-fn drain_without_senders_is_quick() {
+fn the_end_without_senders_is_quick() {
     let net = Net::new();
     let engine = net.engine();
     let _listener = net.listener(&engine, Mode::Message);
     let began = Instant::now();
-    engine.drain(PATIENCE);
+    engine.leave(Occasion::Exit, PATIENCE);
     assert!(began.elapsed() < Duration::from_secs(5));
 }

@@ -1,7 +1,7 @@
 //! Messages from application end to application end.
 
 use crate::app::{Net, message, window};
-use pgm_engine::driver::Mode;
+use pgm_engine::driver::{Mode, Occasion};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::thread;
@@ -152,7 +152,7 @@ fn counters_are_there_as_long_as_the_sockets() {
         (received.messages_received, received.data_bytes_received),
         (10, 10_000)
     );
-    engine.drain(crate::app::PATIENCE);
+    engine.leave(Occasion::Exit, crate::app::PATIENCE);
     let sent = engine.sender_stats(id).expect("kept for a while");
     assert_eq!(sent.data_bytes_sent, 10_000);
 

@@ -117,9 +117,26 @@ impl Link {
         self.senders.is_empty() && self.listeners.is_empty() && self.sessions.is_empty()
     }
 
-    /// Whether a source has not finished yet.
-    pub(in crate::driver) fn has_sources(&self) -> bool {
-        self.senders.values().any(|sender| !sender.is_finished())
+    /// Whether the end of the process has to wait for a sender.
+    pub(in crate::driver) fn is_waited_for(&self) -> bool {
+        self.senders.values().any(Sender::is_waited_for)
+    }
+
+    /// Whether a sender is to go on when the process has ended.
+    pub(in crate::driver) fn outlives(&self) -> bool {
+        self.senders.values().any(Sender::outlives)
+    }
+
+    /// This is the process that takes over: senders that were to end with the program do.
+    pub(in crate::driver) fn succeed(&mut self, cx: &mut Context) {
+        let ended = self
+            .senders
+            .iter()
+            .filter(|(_, sender)| !sender.outlives())
+            .map(|(id, _)| Key::Sender(*id));
+        for key in ended.collect::<Vec<_>>() {
+            self.remove(key, cx);
+        }
     }
 
     fn token(&self, key: Key) -> u64 {
@@ -157,7 +174,8 @@ impl Link {
             tsi,
             max_tpdu: self.carrier.max_tpdu(&iface, options),
         };
-        let sender = Sender::new(&cx.epoll, id, mode, target.engine_end, self.token(key));
+        let (end, token) = (target.engine_end, self.token(key));
+        let sender = Sender::new(&cx.epoll, id, mode, options.linger, end, token);
         let sender = sender.inspect_err(|_| self.drop_source(id))?;
         self.senders.insert(id, sender);
         let native = self.carrier.is_native();
@@ -288,11 +306,13 @@ impl Link {
         self.senders.get(&id).map_or(0, Sender::unsent) + self.endpoint.unsent(id)
     }
 
-    /// All senders are closed after what they have queued now.
-    pub(in crate::driver) fn last_call(&mut self) {
+    /// Senders that the end of the process waits for, or all that would be taken over, are closed after what
+    /// they have queued now.
+    pub(in crate::driver) fn last_call(&mut self, all: bool) {
         for (id, sender) in &mut self.senders {
-            sender.last_call();
-            self.run.push_back(Key::Sender(*id));
+            if sender.last_call(all) {
+                self.run.push_back(Key::Sender(*id));
+            }
         }
     }
 

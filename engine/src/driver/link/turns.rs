@@ -202,7 +202,7 @@ impl Link {
         Ok((hello, app_end))
     }
 
-    fn remove(&mut self, key: Key, cx: &mut Context) {
+    pub(super) fn remove(&mut self, key: Key, cx: &mut Context) {
         match key {
             Key::Sender(id) => {
                 if let Some(sender) = self.senders.remove(&id)

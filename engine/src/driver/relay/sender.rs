@@ -4,6 +4,7 @@
 //! program. At end-of-file the source is closed and lingers without the program.
 
 use super::{End, Next, is_hang_up};
+use crate::driver::config::Linger;
 use crate::driver::private::PrivateFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix::{self, BATCH, Inbox, Received, SLOT};
@@ -32,6 +33,8 @@ const CHUNK: usize = 64 << 10;
 pub(in crate::driver) struct Sender {
     id: SourceId,
     mode: Mode,
+    /// What the end of the process means.
+    linger: Linger,
     /// `None` when the application end is closed and all was read.
     end: Option<End>,
     /// Read, and not yet taken by the source.
@@ -54,12 +57,14 @@ impl Sender {
         epoll: &Epoll,
         id: SourceId,
         mode: Mode,
+        linger: Linger,
         engine_end: PrivateFd,
         token: u64,
     ) -> io::Result<Self> {
         Ok(Self {
             id,
             mode,
+            linger,
             end: Some(End::new(epoll, engine_end, token, INPUT)?),
             held: VecDeque::new(),
             chunk: BytesMut::new(),
@@ -81,9 +86,21 @@ impl Sender {
         self.finished
     }
 
-    /// Treat it as closed after what is queued now.
-    pub(in crate::driver) fn last_call(&mut self) {
-        self.last_call = true;
+    /// Treat it as closed after what is queued now, if the end of the process waits for it, or for all that
+    /// would be taken over. Whether it does.
+    pub(in crate::driver) fn last_call(&mut self, all: bool) -> bool {
+        self.last_call |= self.linger == Linger::Block || all && self.outlives();
+        self.last_call
+    }
+
+    /// Whether the end of the process has to wait for it.
+    pub(in crate::driver) fn is_waited_for(&self) -> bool {
+        self.last_call && !self.finished
+    }
+
+    /// Whether it is to go on when the process has ended.
+    pub(in crate::driver) fn outlives(&self) -> bool {
+        self.linger == Linger::Background && !self.finished
     }
 
     /// Octets on their way to the source.
