@@ -9,6 +9,7 @@ use crate::interpose::{call, fail};
 use crate::next;
 use crate::session;
 use crate::socket::{Kind, Socket};
+use crate::stdio;
 use crate::sys;
 use libc::{c_int, c_uint, c_ulong, c_void};
 use pgm_engine::driver::Mode;
@@ -41,6 +42,7 @@ fn entered(old: Option<&'static Socket>, new: c_int) -> c_int {
                 unsafe { next::close(new) };
                 return fail(error);
             }
+            stdio::follow(new);
         }
         Some(_) => {}
     }
@@ -151,22 +153,6 @@ pub(crate) unsafe fn closefrom(first: c_int) {
         }
     }
     errno::set(saved);
-}
-
-/// `fclose`: stdio closes the descriptor where we do not see it.
-///
-/// # Safety
-/// As the C function.
-pub(crate) unsafe fn fclose(file: *mut libc::FILE) -> c_int {
-    if !file.is_null() {
-        let saved = errno::get();
-        // SAFETY: a stream, the caller's promise. -1 for one without a descriptor.
-        let fd = unsafe { libc::fileno(file) };
-        errno::set(saved);
-        fdtable::remove(fd);
-    }
-    // SAFETY: the caller's.
-    unsafe { next::fclose(file) }
 }
 
 /// `ioctl` on one of our sockets.

@@ -15,6 +15,7 @@ use crate::lock::control;
 use crate::next;
 use crate::session;
 use crate::socket::Socket;
+use crate::stdio;
 use crate::sys;
 use libc::{c_char, c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use pgm_engine::driver::config::Defaults;
@@ -51,7 +52,9 @@ fn recognise(fd: c_int) -> Result<(), Errno> {
         // Nobody has accepted it yet.
         sys::set_peek_offset(fd, 0)?;
     }
-    fdtable::insert(fd, socket)
+    fdtable::insert(fd, socket)?;
+    stdio::follow(fd);
+    Ok(())
 }
 
 /// Before `main`: PGM sockets that were open across exec.

@@ -18,6 +18,7 @@ mod send;
 mod session;
 mod socket;
 mod sockopt;
+mod stdio;
 mod sys;
 
 pub use crate::exec::{execl, execle, execlp};
@@ -215,10 +216,21 @@ hooks! {
         });
     fn fclose(file: *mut FILE) -> c_int,
         or late!(fclose(file: *mut FILE) -> c_int, libc::EOF),
-        used => descriptor::fclose(file);
+        used => { stdio::before_close(file); next::fclose(file) };
     fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
         used => descriptor::fcntl(fd, command, argument);
+    fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE,
+        or late!(fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, null_mut()),
+        pgm(fd) |s| => { let _ = s; stdio::fdopen(fd, mode) };
+    fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE,
+        or late!(freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE,
+            null_mut()),
+        used => stdio::reopened(file, || next::freopen(path, mode, file));
+    fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE,
+        or late!(freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE,
+            null_mut()),
+        used => stdio::reopened(file, || next::freopen64(path, mode, file));
     fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
         used => descriptor::fcntl(fd, command, argument);
@@ -457,6 +469,7 @@ static BEFORE_MAIN: extern "C" fn() = {
 #[cfg_attr(not(test), unsafe(link_section = ".fini_array"))]
 static AFTER_MAIN: extern "C" fn() = {
     extern "C" fn after_main() {
+        stdio::flush();
         exit::drain();
     }
     after_main
