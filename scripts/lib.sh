@@ -32,6 +32,11 @@ skip() {
     say "SKIP $*"
 }
 
+# verdict NAME LOG STATUS: of a command with this output and status.
+verdict() {
+    if [ "$3" = 0 ]; then pass "$1"; else fail "$1: status $3: $(tail -n 1 "$2") ($2)"; fi
+}
+
 # The closing line; the exit status says whether anything failed, or nothing ran at all.
 summary() {
     say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
@@ -93,6 +98,9 @@ compile() {
     gcc -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -fmacro-prefix-map="$ROOT/=" -I"$ROOT/include" -I"$ROOT/c-tests" \
         "$@" -o "$output" "$source"
 }
+
+# The library that replaces the allocator, if it is installed.
+jemalloc() { ldconfig -p | sed -n 's/.*libjemalloc\.so\.2 .*=> //p' | head -n 1; }
 
 # Whether this process may make network namespaces.
 can_netns() { is_root && have ip && unshare -n true 2>/dev/null; }
