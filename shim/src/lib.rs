@@ -153,7 +153,7 @@ hooks! {
         used => accepted(fd, addr, len, flags, || next::accept4(fd, addr, len, flags));
     fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
         or raw!(SYS_bind, fd, addr, len),
-        pgm(fd) |s| => socket::bind(s, addr, len);
+        pgm(fd) |s| => socket::bind(s, fd, addr, len);
     fn close(fd: c_int) -> c_int,
         or raw!(SYS_close, fd),
         used => descriptor::close(fd);
@@ -293,7 +293,7 @@ hooks! {
         pgm(fd) |s| => descriptor::ioctl(s, fd, request, argument);
     fn listen(fd: c_int, backlog: c_int) -> c_int,
         or raw!(SYS_listen, fd, backlog),
-        pgm(fd) |s| => socket::listen(s, fd);
+        pgm(fd) |s| => socket::listen(s, fd, backlog);
     fn posix_spawn(
         pid: *mut pid_t, path: *const c_char, actions: *const c_void, attributes: *const c_void,
         argv: Args, envp: Args,

@@ -19,6 +19,7 @@ use pgm_engine::driver::{self, Carriage, Handle, Identity, Mode, PrivateFd, Role
 use pgm_engine::log_line;
 use pgm_engine::num::{Gsi, Tsi};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU16;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -522,11 +523,30 @@ pub(crate) fn check_local(addr: Ipv4Addr) -> Result<(), Errno> {
     sys::bind(probe.as_raw_fd(), SocketAddrV4::new(addr, 0))
 }
 
+/// Whether a sender may have this port: not if another of this process has it, as on Linux, unless SO_REUSEADDR
+/// asks for it. Each has a TSI of its own in any case.
+fn check_port(control: &mut Control, fd: c_int, port: NonZeroU16) -> Result<(), Errno> {
+    let taken = slots().any(|slot| {
+        let settings = slot.settings.get(control).as_ref();
+        slot.names.load(Ordering::Acquire) != 0
+            && settings.is_some_and(|settings| settings.send.source_port == Some(port))
+    });
+    if taken && sys::option(fd, libc::SO_REUSEADDR)? == 0 {
+        return Err(Errno(libc::EADDRINUSE));
+    }
+    Ok(())
+}
+
 /// `bind`: a group makes a receiver, anything else is where a sender will send from.
 ///
 /// # Safety
 /// `addr` is null or readable for `len` octets.
-pub(crate) unsafe fn bind(socket: &'static Socket, addr: *const sockaddr, len: socklen_t) -> c_int {
+pub(crate) unsafe fn bind(
+    socket: &'static Socket,
+    fd: c_int,
+    addr: *const sockaddr,
+    len: socklen_t,
+) -> c_int {
     call(|| {
         // SAFETY: the caller's promise.
         let addr = unsafe { addr::read(addr, len) }?;
@@ -536,6 +556,10 @@ pub(crate) unsafe fn bind(socket: &'static Socket, addr: *const sockaddr, len: s
         }
         socket.renew()?;
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
+        let port = NonZeroU16::new(addr.port()).filter(|_| !addr.ip().is_multicast());
+        if let Some(port) = port {
+            check_port(&mut control, fd, port)?;
+        }
         let settings = socket.settings(&mut control)?;
         if addr.ip().is_multicast() {
             let carriage = style.carriage(settings);
@@ -546,6 +570,7 @@ pub(crate) unsafe fn bind(socket: &'static Socket, addr: *const sockaddr, len: s
             check_local(*addr.ip())?;
             settings.send.interface.get_or_insert(*addr.ip());
         }
+        settings.send.source_port = port;
         socket.become_kind(Kind::Bound, Handle(0), addr, UNNAMED);
         Ok(0)
     })
@@ -605,7 +630,7 @@ fn disconnect(socket: &Socket) -> Result<c_int, Errno> {
 }
 
 /// `listen`: sessions of the bound group may be accepted from now on.
-pub(crate) fn listen(socket: &'static Socket, fd: c_int) -> c_int {
+pub(crate) fn listen(socket: &'static Socket, fd: c_int, backlog: c_int) -> c_int {
     call(|| {
         let mut control = control()?;
         let group = addr::unpack(socket.local.load(Ordering::Relaxed));
@@ -619,6 +644,8 @@ pub(crate) fn listen(socket: &'static Socket, fd: c_int) -> c_int {
         let settings = socket.settings(&mut control)?;
         let (mut options, carriage) = (settings.listen.clone(), style.carriage(settings));
         options.receiver.sources = settings.members.filter(*group.ip());
+        // A negative one is very large, as on Linux.
+        options.backlog = backlog.cast_unsigned() as usize;
         let handle = socket.hand_over(|engine_end| {
             runtime
                 .engine

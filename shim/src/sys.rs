@@ -313,12 +313,16 @@ pub(crate) fn check_room(fd: RawFd) -> Result<(), Errno> {
 
 /// Where the next peek on a pair end begins.
 pub(crate) fn peek_offset(fd: RawFd) -> Result<c_int, Errno> {
+    option(fd, libc::SO_PEEK_OFF)
+}
+
+/// What the pair end says of an int option at SOL_SOCKET.
+pub(crate) fn option(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
     let mut value: c_int = 0;
     let mut len = size_of_val(&value) as socklen_t;
     let place = (&raw mut value).cast::<c_void>();
     // SAFETY: `value` is writable for `len` octets.
-    unsafe { next::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, place, &raw mut len) }
-        .check()?;
+    unsafe { next::getsockopt(fd, libc::SOL_SOCKET, name, place, &raw mut len) }.check()?;
     Ok(value)
 }
 

@@ -7,6 +7,7 @@ use super::log;
 use crate::log_line;
 use crate::receiver::ReceiverConfig;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// UDP ports of the encapsulation (OpenPGM's defaults).
@@ -94,6 +95,9 @@ impl Default for SpmTimers {
 pub struct SendOptions {
     /// RM_SET_SEND_IF or IP_MULTICAST_IF; `None`: `PGM_INTERFACE`, route, first, loopback (D9).
     pub interface: Option<Ipv4Addr>,
+    /// The TSI's port, if the program has bound one; else one that is free. The caller sees to it that no two
+    /// open senders have the same.
+    pub source_port: Option<NonZeroU16>,
     /// RM_RATE_WINDOW_SIZE.
     pub window: SendWindow,
     /// RM_SEND_WINDOW_ADV_RATE, percent.
@@ -133,6 +137,8 @@ pub struct ListenOptions {
     pub interfaces: Vec<Ipv4Addr>,
     /// Timers and limits.
     pub receiver: ReceiverConfig,
+    /// Backlog of `listen`: as many sessions wait at least, and some more anyway.
+    pub backlog: usize,
 }
 
 /// Process-wide defaults, read once from the environment.
@@ -240,6 +246,7 @@ impl Default for Defaults {
         Self {
             send: SendOptions {
                 interface: None,
+                source_port: None,
                 window: SendWindow::LAN,
                 adv_percent: 15,
                 late_join_percent: 0,
@@ -259,6 +266,7 @@ impl Default for Defaults {
             listen: ListenOptions {
                 interfaces: Vec::new(),
                 receiver: ReceiverConfig::default(),
+                backlog: 0,
             },
             interface: None,
             encap: UdpEncap::default(),

@@ -34,6 +34,7 @@ pub use private::{
 };
 
 use crate::log_line;
+use crate::num::Gsi;
 use crate::num::Tsi;
 use crate::stats::{ReceiverStats, SourceStats};
 use config::{Defaults, ListenOptions, SendOptions};
@@ -293,6 +294,12 @@ impl Engine {
         // A request that panicked drops its reply unanswered.
         answer.recv().unwrap_or_else(|_| Err(gone()))
     }
+}
+
+/// A GSI that nobody else has.
+fn random_gsi() -> io::Result<Gsi> {
+    let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
+    Ok(Gsi(gsi))
 }
 
 /// First octets of the message that announces a session on a listener's pair, little-endian, fixed.

@@ -9,7 +9,6 @@ use super::successor::{self, Place, Successor};
 use super::sys::{self, Epoll};
 use super::{Carriage, Handle, Request, log, private, process, unix};
 use crate::log_line;
-use crate::num::Gsi;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
 use std::io;
@@ -74,12 +73,11 @@ impl Reactor {
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(wake, libc::EPOLLIN.cast_unsigned(), Token::Wake.pack())?;
-        let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
         Ok(Self {
             cx: Context {
                 epoll,
                 defaults,
-                gsi: Gsi(gsi),
+                gsi: super::random_gsi()?,
                 rng: fastrand::Rng::with_seed(unix::random()?),
                 inbox: None,
                 retired_sources: Retired::new(),

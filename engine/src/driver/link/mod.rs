@@ -208,9 +208,16 @@ impl Link {
     ) -> io::Result<(SourceId, Tsi)> {
         let max_tpdu = self.carrier.max_tpdu(iface, options);
         for _ in 0..TSI_TRIES {
-            let tsi = Tsi {
-                gsi: cx.gsi,
-                sport: cx.rng.u16(1..),
+            let tsi = match options.source_port {
+                None => Tsi {
+                    gsi: cx.gsi,
+                    sport: cx.rng.u16(1..),
+                },
+                // The same port again must be another session: an earlier one may not be over for everyone.
+                Some(port) => Tsi {
+                    gsi: crate::driver::random_gsi()?,
+                    sport: port.get(),
+                },
             };
             if self.endpoint.owns(tsi) {
                 continue;
@@ -266,7 +273,9 @@ impl Link {
         let (key, fd) = (Key::Listener(id), engine_end.as_raw_fd());
         let token = self.token(key);
         match Listener::new(&cx.epoll, mode, group, ifaces.clone(), engine_end, token) {
-            Ok(listener) => self.listeners.insert(id, listener),
+            Ok(listener) => self
+                .listeners
+                .insert(id, listener.with_backlog(options.backlog)),
             Err(e) => {
                 self.endpoint.close_listener(id);
                 self.carrier.leave(*group.ip(), group.port(), &ifaces);

@@ -21,8 +21,12 @@ const OUTPUT: u32 = libc::EPOLLOUT.cast_unsigned();
 /// takes a descriptor of the program, and a program that accepts no more must not run out of them.
 const BACKLOG_OCTETS: libc::c_int = 48 << 10;
 
-/// Sessions that wait beyond those. The oldest give way: they may have ended long ago.
-const NEWBORNS_MAX: usize = 1024;
+/// Sessions that wait beyond those, whatever the backlog says: a sender would not repeat what it sent to a
+/// session that was refused. Of more the oldest give way: they may have ended long ago.
+const NEWBORNS_MIN: usize = 1024;
+
+/// The same for the largest backlog: Linux's usual `somaxconn`.
+const NEWBORNS_MAX: usize = 4096;
 
 /// A session the endpoint told of that has no pair yet.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,7 @@ pub(in crate::driver) struct Listener {
     pub(in crate::driver) sessions: usize,
     /// Sessions that have no pair yet: see `is_full`.
     pub(in crate::driver) newborns: VecDeque<Newborn>,
+    newborns_max: usize,
     /// `None` when the application end is closed.
     end: Option<End>,
     /// Application ends that did not fit into the pair, with their announcements.
@@ -67,10 +72,17 @@ impl Listener {
             ifaces,
             sessions: 0,
             newborns: VecDeque::new(),
+            newborns_max: NEWBORNS_MIN,
             end: Some(End::new(epoll, engine_end, token, 0)?),
             hellos: VecDeque::new(),
             pause: Pause::new(),
         })
+    }
+
+    /// Let this many sessions wait at least.
+    pub(in crate::driver) fn with_backlog(mut self, backlog: usize) -> Self {
+        self.newborns_max = backlog.clamp(NEWBORNS_MIN, NEWBORNS_MAX);
+        self
     }
 
     /// Whether the program still listens.
@@ -93,7 +105,7 @@ impl Listener {
     /// A session began. Gives back one that has waited too long.
     pub(in crate::driver) fn add_newborn(&mut self, newborn: Newborn) -> Option<Newborn> {
         self.newborns.push_back(newborn);
-        if self.newborns.len() <= NEWBORNS_MAX {
+        if self.newborns.len() <= self.newborns_max {
             return None;
         }
         let oldest = self.newborns.pop_front()?;
@@ -217,19 +229,20 @@ mod tests {
         let epoll = Epoll::new().expect("epoll");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
         let (_app, engine) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
-        let mut listener =
+        let listener =
             Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
+        let mut listener = listener.with_backlog(2000);
         let newborn = |n| Newborn {
             session: SessionId(n),
             tsi: Tsi::default(),
             from: Ipv4Addr::LOCALHOST,
         };
-        let max = NEWBORNS_MAX as u32;
+        let max = 2000;
         for n in 0..max {
             assert!(listener.add_newborn(newborn(n)).is_none());
         }
         let dropped = listener.add_newborn(newborn(max)).map(|old| old.session);
         assert_eq!(dropped, Some(SessionId(0)));
-        assert_eq!(listener.newborns.len(), NEWBORNS_MAX);
+        assert_eq!(listener.newborns.len(), 2000);
     }
 }
