@@ -27,7 +27,7 @@ static ssize_t receive(int fd, void *buffer, size_t size, int wanted, int *flags
 
 int main(void)
 {
-    static const int harmless[] = {MSG_NOSIGNAL, MSG_MORE, MSG_EOR, MSG_CONFIRM, MSG_DONTROUTE};
+    static const int harmless[] = {MSG_NOSIGNAL, MSG_EOR, MSG_CONFIRM, MSG_DONTROUTE};
     char buffer[16], text[16];
     int flags;
 

@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use pgm_engine::endpoint::ListenConfig;
 use pgm_engine::receiver::{Read, ReceiverConfig, ResetReason};
-use pgm_engine::source::SourceConfig;
-use pgm_engine::testnet::{Cast, DPORT, GROUP, Kind, TestNet, lan_receiver, lan_source};
+use pgm_engine::source::{MAX_APDU, SendError, SourceConfig};
+use pgm_engine::testnet::{Cast, DPORT, GROUP, Kind, TestNet, Tx, lan_receiver, lan_source};
 
 /// A receiver that was there first misses nothing, whatever of the beginning is lost.
 fn beginning(seed: u64, late_join_percent: u8, lost: impl Fn(Kind, u64) -> bool + 'static) {
@@ -323,4 +323,86 @@ fn a_source_without_data_is_no_session() {
     assert!(net.is_finished(tx));
     let with_data = net.sessions(rx).filter(|log| !log.apdus.is_empty()).count();
     assert_eq!(with_data, 0);
+}
+
+/// Give a source more of an APDU as the network runs.
+fn give(net: &mut Sim, tx: Tx, part: &[u8]) {
+    let mut rest = part;
+    for _ in 0..100_000 {
+        if rest.is_empty() {
+            return;
+        }
+        let endpoint = net.endpoint(tx.node);
+        if endpoint.is_writable(tx.id) {
+            let (now, later) = rest.split_at(rest.len().min(10_000));
+            endpoint.append(tx.id, now.to_vec().into()).expect("taken");
+            rest = later;
+        }
+        net.touch(tx.node);
+        net.run_for(ms(1));
+    }
+    panic!("the source takes nothing any more");
+}
+
+#[test] // RM_SET_MESSAGE_BOUNDARY
+fn an_apdu_given_in_parts_is_sent_as_it_fills() {
+    let mut net = sim(TestNet::seeded(21).loss(0.05));
+    let rx = net.receiver(lan_receiver());
+    let tx = net.source(lan_source());
+    let long = message(21, 0, 3_000_000);
+    net.run_for(ms(50));
+    let endpoint = net.endpoint(tx.node);
+    assert_eq!(endpoint.begin(tx.id, 0), Err(SendError::Length));
+    assert_eq!(endpoint.begin(tx.id, MAX_APDU + 1), Err(SendError::Length));
+    endpoint.begin(tx.id, long.len()).expect("taken");
+    assert_eq!(endpoint.begin(tx.id, 1), Err(SendError::Unfinished));
+    give(&mut net, tx, &long[..2_000_000]);
+    net.run_for(secs(1));
+    let sent = net.sent(tx.node, Kind::Odata);
+    assert!(
+        sent > 1_900_000 / 1472,
+        "{sent} packets before the last octet"
+    );
+    assert_eq!(net.count(rx), 0);
+    let now = net.now();
+    let endpoint = net.endpoint(tx.node);
+    assert_eq!(endpoint.lacking(tx.id), 1_000_000);
+    assert_eq!(
+        endpoint.send(now, tx.id, "between".into()),
+        Err(SendError::Unfinished)
+    );
+    let too_long = vec![0; 1_000_001];
+    assert_eq!(
+        endpoint.append(tx.id, too_long.into()),
+        Err(SendError::Length)
+    );
+    give(&mut net, tx, &long[2_000_000..]);
+    net.send_all(tx, [b"after"]);
+    net.close(tx);
+    net.run_until_idle();
+    assert_all_and_fin(&net, rx, &[long, b"after".to_vec()]);
+}
+
+#[test] // Loss is never silent: part of a message was there, so the end is not a clean one
+fn an_apdu_not_finished_resets_the_sessions() {
+    for given in [0, 1, 1000, 100_000] {
+        let mut net = sim(TestNet::seeded(given).loss(0.05));
+        let rx = net.receiver(lan_receiver());
+        let tx = net.source(lan_source());
+        net.send_all(tx, [b"before"]);
+        net.run_for(ms(50));
+        net.endpoint(tx.node).begin(tx.id, 200_000).expect("taken");
+        give(&mut net, tx, &message(0, 0, 200_000)[..given as usize]);
+        net.close(tx);
+        net.run_until_idle();
+        let session = only_session(&net, rx);
+        assert_eq!(session.apdus, [&b"before"[..]]);
+        let expected = match given {
+            0 => Read::Fin,
+            _ => Read::Reset(ResetReason::BadApdu),
+        };
+        assert_eq!(session.end, Some(expected), "{given}");
+        net.run_for(secs(15));
+        assert!(net.is_finished(tx));
+    }
 }

@@ -3,6 +3,7 @@
 //! Every function here stands before the one of libc (LD_PRELOAD). For a descriptor that is not a PGM
 //! socket it goes on to libc after one load from a table; a process without PGM sockets notices nothing.
 mod addr;
+mod boundary;
 mod descriptor;
 mod engine;
 mod errno;

@@ -1,4 +1,5 @@
-//! Sending: one call, one message, one native send on the pair.
+//! Sending: one call, one message, one native send on the pair. Exceptions are RM_SET_MESSAGE_BOUNDARY and
+//! MSG_MORE, which joins what is sent to what is sent next, as it does for UDP (its UDP_CORK).
 //!
 //! Blocking, EAGAIN, SO_SNDTIMEO and EINTR are the pair's own. The kernel says EPIPE on a SEQPACKET
 //! socket without a signal; a connected sender that was shut down behaves as a stream socket does, so
@@ -12,9 +13,9 @@ use crate::sys::{self, Iov, OneFd};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr};
 use pgm_engine::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX};
 use pgm_engine::source::MAX_APDU;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 
-/// The flags that mean something to the pair; MSG_MORE and others that are hints are not passed on.
+/// The flags that mean something to the pair; hints are not passed on.
 const PASSED: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// Octets that follow the token of a long message come from here.
@@ -40,14 +41,17 @@ fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
         return Ok(0);
     }
     let message = socket.style().mode == Mode::Message;
-    let sent = if message && buffers.total > PAIR_MESSAGE_MAX {
-        send_big(fd, buffers, flags & PASSED)
+    let passed = flags & PASSED;
+    let sent = if !message {
+        send_plain(fd, buffers, passed)
+    } else if socket.boundary.is_set() {
+        socket.boundary.send(fd, buffers, passed)
+    } else if flags & libc::MSG_MORE != 0 {
+        send_parcel(fd, buffers, BigMessage::MORE, passed)
+    } else if buffers.total > PAIR_MESSAGE_MAX {
+        send_parcel(fd, buffers, 0, passed)
     } else {
-        let header = buffers.header();
-        // SAFETY: the header is ours; the kernel checks the caller's buffers. May block.
-        unsafe { next::sendmsg(fd, &raw const header, flags & PASSED) }
-            .check()
-            .map(isize::cast_unsigned)
+        send_plain(fd, buffers, passed)
     };
     if message && sent == Err(Errno(libc::EPIPE)) && flags & libc::MSG_NOSIGNAL == 0 {
         // SAFETY: raises a signal in this thread, as a stream socket would have.
@@ -56,9 +60,39 @@ fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
     sent
 }
 
-/// A message above the pair's limit: its octets in a file, a token with the file through the pair.
-fn send_big(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
-    let file = guarded(|| {
+/// Send the caller's buffers through the pair as they are. May block.
+pub(crate) fn send_plain(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
+    let header = buffers.header();
+    // SAFETY: the header is ours; the kernel checks the caller's buffers. May block.
+    unsafe { next::sendmsg(fd, &raw const header, flags) }
+        .check()
+        .map(isize::cast_unsigned)
+}
+
+/// Send the caller's buffers as a file with a token.
+fn send_parcel(fd: c_int, buffers: Iov, whole: u64, flags: c_int) -> Result<usize, Errno> {
+    let mut parcel = Parcel::NONE;
+    let sent = guarded(|| parcel.pack(buffers))
+        .and_then(|()| parcel.send(fd, buffers.total, whole, flags));
+    parcel.close();
+    sent
+}
+
+/// Octets in a file, which travels through the pair beside a token: a message above the pair's limit, or
+/// one there is something to say about. A bare number, since nothing may need dropping where its thread
+/// may be cancelled.
+#[derive(Debug)]
+pub(crate) struct Parcel(RawFd);
+
+impl Parcel {
+    /// Nothing packed yet.
+    pub(crate) const NONE: Self = Self(-1);
+
+    /// Put the octets into a file, once.
+    pub(crate) fn pack(&mut self, buffers: Iov) -> Result<(), Errno> {
+        if self.0 >= 0 {
+            return Ok(());
+        }
         if buffers.total > MAX_APDU {
             return Err(Errno(libc::EMSGSIZE));
         }
@@ -68,29 +102,50 @@ fn send_big(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
             return Err(Errno(libc::EFAULT));
         }
         sys::seal(&file)?;
-        // A bare number: nothing may need dropping while the send below blocks.
-        Ok(file.into_raw_fd())
-    })?;
-    let token = BigMessage::new(buffers.total).to_bytes();
-    let mut parts = [iovec {
-        iov_base: PADDING.as_ptr().cast_mut().cast(),
-        iov_len: PADDING.len(),
-    }; 1 + MOST_PADDING];
-    parts[0] = iovec {
-        iov_base: token.as_ptr().cast_mut().cast(),
-        iov_len: token.len(),
-    };
-    // SAFETY: all zero is a valid msghdr.
-    let mut header: msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = parts.as_mut_ptr();
-    header.msg_iovlen = 1 + (buffers.total / PADDED).min(MOST_PADDING);
-    let mut room = OneFd::new();
-    sys::attach_file(&mut room, &mut header, file);
-    // SAFETY: header, token and control buffer are alive. May block.
-    let sent = unsafe { next::sendmsg(fd, &raw const header, flags) }.check();
-    // SAFETY: ours, and not used any more.
-    unsafe { next::close(file) };
-    sent.map(|_| buffers.total)
+        self.0 = file.into_raw_fd();
+        Ok(())
+    }
+
+    /// Send it; `whole` as in [`BigMessage`]. May block.
+    pub(crate) fn send(
+        &self,
+        fd: c_int,
+        len: usize,
+        whole: u64,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
+        let token = BigMessage {
+            whole,
+            ..BigMessage::new(len)
+        }
+        .to_bytes();
+        let mut parts = [iovec {
+            iov_base: PADDING.as_ptr().cast_mut().cast(),
+            iov_len: PADDING.len(),
+        }; 1 + MOST_PADDING];
+        parts[0] = iovec {
+            iov_base: token.as_ptr().cast_mut().cast(),
+            iov_len: token.len(),
+        };
+        // SAFETY: all zero is a valid msghdr.
+        let mut header: msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = parts.as_mut_ptr();
+        header.msg_iovlen = 1 + (len / PADDED).min(MOST_PADDING);
+        let mut room = OneFd::new();
+        sys::attach_file(&mut room, &mut header, self.0);
+        // SAFETY: header, token and control buffer are alive. May block.
+        unsafe { next::sendmsg(fd, &raw const header, flags) }
+            .check()
+            .map(|_| len)
+    }
+
+    /// It is not needed any more.
+    pub(crate) fn close(self) {
+        if self.0 >= 0 {
+            // SAFETY: ours, and not used any more.
+            unsafe { next::close(self.0) };
+        }
+    }
 }
 
 fn returned(result: Result<usize, Errno>) -> isize {

@@ -5,6 +5,7 @@
 //! the control lock.
 
 use crate::addr::{self, Place};
+use crate::boundary::Boundary;
 use crate::engine::{self, Runtime};
 use crate::errno::Errno;
 use crate::fdtable;
@@ -166,8 +167,8 @@ pub(crate) struct Socket {
     peer: AtomicU64,
     /// An error that a call met and could not return; 0: none. The kernel says it only once.
     deferred: AtomicI32,
-    /// RM_SET_MESSAGE_BOUNDARY: octets of the next message, 0: what one call sends.
-    boundary: AtomicU32,
+    /// RM_SET_MESSAGE_BOUNDARY.
+    pub(crate) boundary: Boundary,
     /// GSI of the session it sends or receives, in the low 48 bits.
     gsi: AtomicU64,
     /// Largest TPDU of a sender, octets.
@@ -207,6 +208,7 @@ pub(crate) fn release_locks_of_this_thread() {
 pub(crate) fn survive_fork(forget: impl FnOnce()) {
     for slot in slots() {
         slot.receiving.release();
+        slot.boundary.survive_fork();
         let engine_end = slot.engine_end.load(Ordering::Relaxed);
         if engine_end >= 0 {
             let copy = sys::duplicate_raw(engine_end).unwrap_or(-1);
@@ -243,7 +245,7 @@ impl Socket {
                     local: AtomicU64::new(0),
                     peer: AtomicU64::new(0),
                     deferred: AtomicI32::new(0),
-                    boundary: AtomicU32::new(0),
+                    boundary: Boundary::new(),
                     gsi: AtomicU64::new(0),
                     max_tpdu: AtomicU32::new(0),
                     receiving: OwnedLock::new(),
@@ -261,7 +263,7 @@ impl Socket {
         socket.local.store(0, Ordering::Relaxed);
         socket.peer.store(0, Ordering::Relaxed);
         socket.deferred.store(0, Ordering::Relaxed);
-        socket.boundary.store(0, Ordering::Relaxed);
+        socket.boundary.reset();
         socket.gsi.store(0, Ordering::Relaxed);
         socket.read_so_far.store(0, Ordering::Relaxed);
         socket.put_engine_end(engine_end);
@@ -388,12 +390,6 @@ impl Socket {
         }
         let error = self.deferred.swap(0, Ordering::Relaxed);
         (error != 0).then_some(Errno(error))
-    }
-
-    /// RM_SET_MESSAGE_BOUNDARY: the next sends together make a message of so many octets; 0 cancels.
-    pub(crate) fn set_boundary(&self, octets: u32) -> Result<(), Errno> {
-        self.boundary.store(octets, Ordering::Relaxed);
-        Ok(())
     }
 
     /// The session it sends or receives.

@@ -27,7 +27,8 @@ pub struct BigMessage {
     /// Octets in the file.
     pub len: u64,
     /// From the program: how long the message is that begins with these octets; what is sent next goes on
-    /// with it. 0: the octets are a message.
+    /// with it. 0: the octets are a message. [`Self::MORE`]: with what is sent next, until something comes
+    /// that does not say so.
     pub whole: u64,
     /// To the program: data that was lost for good before this message. Without octets in the file it is
     /// the end of the session that follows.
@@ -37,6 +38,8 @@ pub struct BigMessage {
 impl BigMessage {
     /// "PGMbig\0\0".
     const MAGIC: u64 = 0x5047_4d62_6967_0000;
+    /// See [`Self::whole`].
+    pub const MORE: u64 = u64::MAX;
     /// Octets of the token.
     pub const LEN: usize = 32;
 

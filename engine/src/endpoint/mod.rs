@@ -139,7 +139,32 @@ impl Endpoint {
     /// # Errors
     /// As the source's.
     pub fn send(&mut self, now: Instant, id: SourceId, apdu: Bytes) -> Result<(), SendError> {
-        self.sources.send(now, id, apdu, &mut self.cx)
+        self.sources
+            .offer(id, &mut self.cx, |source| source.send(now, apdu))
+    }
+
+    /// Begin an APDU of `len` octets; see [`crate::source::Source::begin`].
+    ///
+    /// # Errors
+    /// As the source's.
+    pub fn begin(&mut self, id: SourceId, len: usize) -> Result<(), SendError> {
+        self.sources
+            .offer(id, &mut self.cx, |source| source.begin(len))
+    }
+
+    /// More of the APDU begun; see [`crate::source::Source::append`].
+    ///
+    /// # Errors
+    /// As the source's.
+    pub fn append(&mut self, id: SourceId, octets: Bytes) -> Result<(), SendError> {
+        self.sources
+            .offer(id, &mut self.cx, |source| source.append(octets))
+    }
+
+    /// Octets that the APDU begun still lacks; 0 when there is none.
+    #[must_use]
+    pub fn lacking(&self, id: SourceId) -> usize {
+        self.sources.get(id).map_or(0, Source::lacking)
     }
 
     /// Whether `send` would take an APDU.

@@ -7,7 +7,6 @@ use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::SourceStats;
 use crate::wire::Tpdu;
 use crate::{Destination, Transmit, Via};
-use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -55,15 +54,15 @@ impl Sources {
         id
     }
 
-    pub(super) fn send(
+    /// Give a source something to send.
+    pub(super) fn offer(
         &mut self,
-        now: Instant,
         id: SourceId,
-        apdu: Bytes,
         cx: &mut Context,
+        give: impl FnOnce(&mut Source) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let entry = self.entries.get_mut(&id).ok_or(SendError::Closed)?;
-        let result = entry.source.send(now, apdu);
+        let result = give(&mut entry.source);
         entry.wants_room |= result == Err(SendError::Full);
         if result.is_ok() {
             cx.schedule.wake(Key::Source(id), &mut entry.slot);

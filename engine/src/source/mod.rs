@@ -33,9 +33,12 @@ pub enum SendError {
     /// `close` was called.
     #[error("source closed")]
     Closed,
-    /// Empty, or longer than [`MAX_APDU`].
+    /// Empty, or longer than [`MAX_APDU`], or than what the APDU begun lacks.
     #[error("APDU length out of range")]
     Length,
+    /// An APDU was begun and is not whole yet.
+    #[error("APDU before it is not whole")]
+    Unfinished,
 }
 
 /// Longest APDU, octets.
@@ -116,6 +119,9 @@ impl Source {
         if apdu.is_empty() || apdu.len() > MAX_APDU {
             return Err(SendError::Length);
         }
+        if self.queue.lacking() > 0 {
+            return Err(SendError::Unfinished);
+        }
         if !self.queue.is_open() {
             return Err(SendError::Full);
         }
@@ -124,7 +130,54 @@ impl Source {
         Ok(())
     }
 
-    /// Whether `send` would take another APDU.
+    /// Begin an APDU of `len` octets that come by `append`, and is sent as it fills. Closed before it is
+    /// whole, the source sends what it has of it: then receivers know that they miss something.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was begun.
+    pub fn begin(&mut self, len: usize) -> Result<(), SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        if !(1..=MAX_APDU).contains(&len) {
+            return Err(SendError::Length);
+        }
+        if self.queue.lacking() > 0 {
+            return Err(SendError::Unfinished);
+        }
+        if !self.queue.is_open() {
+            return Err(SendError::Full);
+        }
+        self.queue.begin(len);
+        self.stats.messages_sent += 1;
+        Ok(())
+    }
+
+    /// The next octets of the APDU begun.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was taken. `Length`: none, or more than [`Self::lacking`].
+    pub fn append(&mut self, octets: Bytes) -> Result<(), SendError> {
+        if self.closed {
+            return Err(SendError::Closed);
+        }
+        if octets.is_empty() || octets.len() > self.queue.lacking() {
+            return Err(SendError::Length);
+        }
+        if !self.queue.is_open() {
+            return Err(SendError::Full);
+        }
+        self.queue.append(octets);
+        Ok(())
+    }
+
+    /// Octets that the APDU begun still lacks; 0 when there is none.
+    #[must_use]
+    pub fn lacking(&self) -> usize {
+        self.queue.lacking()
+    }
+
+    /// Whether there is room for another APDU, or for more of the one begun.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         !self.closed && self.queue.is_open()
@@ -139,6 +192,7 @@ impl Source {
     /// No more data: FIN is announced when the queue is empty, repairs go on (RFC 3208 §9.7).
     pub fn close(&mut self, now: Instant) {
         self.closed = true;
+        self.queue.break_off();
         self.begin_fin(now);
     }
 

@@ -1,9 +1,12 @@
 //! APDUs accepted and not yet sent, cut into TSDUs one packet at a time (RFC 3208 §9.2).
+//!
+//! The last one may still be growing: its length is known, not all of its octets are here. It is sent as
+//! it fills.
 
 use super::SourceConfig;
 use crate::num::Sqn;
 use crate::wire::{Fragment, Options, data_overhead};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
 /// The queue takes APDUs while it holds less than this many octets …
@@ -30,8 +33,15 @@ pub(super) struct Cut {
 /// Queue of unsent APDUs. The front one may be sent in part.
 #[derive(Debug)]
 pub(super) struct SendQueue {
-    apdus: VecDeque<Bytes>,
+    /// Their lengths.
+    apdus: VecDeque<usize>,
+    /// Their octets not yet sent, one APDU after the other.
+    parts: VecDeque<Bytes>,
     octets: usize,
+    /// What the last APDU still lacks.
+    lacking: usize,
+    /// The last APDU stays short of its length: no more of it will come.
+    broken_off: bool,
     /// How much of the front APDU is sent, and as which SQNs.
     offset: usize,
     first: Sqn,
@@ -61,7 +71,10 @@ impl SendQueue {
         });
         Self {
             apdus: VecDeque::new(),
+            parts: VecDeque::new(),
             octets: 0,
+            lacking: 0,
+            broken_off: false,
             offset: 0,
             first: config.first_sqn,
             piece: 0,
@@ -85,27 +98,64 @@ impl SendQueue {
         self.octets
     }
 
+    /// What `append` has to bring before another APDU can begin.
+    pub(super) fn lacking(&self) -> usize {
+        self.lacking
+    }
+
     pub(super) fn push(&mut self, apdu: Bytes) {
-        self.octets += apdu.len();
-        self.apdus.push_back(apdu);
+        self.begin(apdu.len());
+        self.append(apdu);
+    }
+
+    /// An APDU of so many octets, which follow by `append`.
+    pub(super) fn begin(&mut self, len: usize) {
+        self.apdus.push_back(len);
+        self.lacking = len;
+    }
+
+    /// The next octets of the APDU begun, no more than it lacks.
+    pub(super) fn append(&mut self, octets: Bytes) {
+        self.lacking -= octets.len();
+        self.octets += octets.len();
+        self.parts.push_back(octets);
+    }
+
+    /// What the last APDU lacks will not come. What of it is here will be sent, so that receivers know of
+    /// it whatever the rate was; without an octet it never was.
+    pub(super) fn break_off(&mut self) {
+        let Some(len) = self.apdus.back().filter(|_| self.lacking > 0) else {
+            return;
+        };
+        if self.lacking == *len {
+            self.apdus.pop_back();
+        } else {
+            self.broken_off = true;
+            self.drop_front_if_done();
+        }
+        self.lacking = 0;
     }
 
     /// The next packet, should it get `sqn`. `closing`: no APDU follows the last one.
     pub(super) fn peek(&self, sqn: Sqn, closing: bool) -> Option<Cut> {
-        let apdu = self.apdus.front()?;
+        let len = *self.apdus.front()?;
+        let is_short = self.broken_off && self.apdus.len() == 1;
         let syn = self.fresh;
         let mut kind = if syn { SYN } else { 0 };
-        let mut tsdu_len = apdu.len();
+        let mut tsdu_len = len;
         let mut fragment = None;
-        if self.offset > 0 || apdu.len() > self.max_tpdu - self.overhead[kind] {
+        if self.offset > 0 || is_short || len > self.max_tpdu - self.overhead[kind] {
             kind |= FRAGMENT;
             let (first, piece) = match self.offset {
                 0 => (sqn, self.max_tpdu - self.overhead[kind]),
                 _ => (self.first, self.piece),
             };
-            tsdu_len = piece.min(apdu.len() - self.offset);
+            tsdu_len = piece.min(len - self.offset);
+            if is_short {
+                tsdu_len = tsdu_len.min(self.octets);
+            }
             // MAX_APDU is far below 2³².
-            let (offset, apdu_len) = (self.offset as u32, apdu.len() as u32);
+            let (offset, apdu_len) = (self.offset as u32, len as u32);
             fragment = Some(Fragment {
                 first,
                 offset,
@@ -113,7 +163,11 @@ impl SendQueue {
             });
         }
         // RFC 3208 §9.7.2: OPT_FIN may be on the last ODATA; it is where it fits.
-        let last = closing && self.apdus.len() == 1 && self.offset + tsdu_len == apdu.len();
+        if tsdu_len > self.octets {
+            // Wait until it has grown by a whole packet.
+            return None;
+        }
+        let last = closing && self.octets == tsdu_len;
         let fin = last && self.overhead[kind | FIN] + tsdu_len <= self.max_tpdu;
         kind |= if fin { FIN } else { 0 };
         Some(Cut {
@@ -127,24 +181,46 @@ impl SendQueue {
 
     /// Take the TSDU `peek` described.
     pub(super) fn take(&mut self, cut: &Cut) -> Option<Bytes> {
-        let apdu = self.apdus.front()?;
+        let tsdu = self.take_octets(cut.tsdu_len)?;
         self.fresh = false;
-        self.octets -= cut.tsdu_len;
-        let end = self.offset + cut.tsdu_len;
-        let Some(fragment) = cut.fragment else {
-            return self.apdus.pop_front();
-        };
-        let tsdu = apdu.slice(self.offset..end);
-        if end == apdu.len() {
+        if let Some(fragment) = cut.fragment
+            && self.offset == 0
+        {
+            (self.first, self.piece) = (fragment.first, cut.tsdu_len);
+        }
+        self.offset += cut.tsdu_len;
+        self.drop_front_if_done();
+        Some(tsdu)
+    }
+
+    /// The next `len` octets, which are there.
+    fn take_octets(&mut self, len: usize) -> Option<Bytes> {
+        self.octets -= len;
+        let part = self.parts.front_mut()?;
+        if part.len() > len {
+            return Some(part.split_to(len));
+        }
+        if part.len() == len {
+            return self.parts.pop_front();
+        }
+        let mut octets = BytesMut::with_capacity(len);
+        while octets.len() < len {
+            let part = self.parts.front_mut()?;
+            octets.extend_from_slice(&part.split_to(part.len().min(len - octets.len())));
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+        }
+        Some(octets.freeze())
+    }
+
+    /// After octets of the front APDU were sent.
+    fn drop_front_if_done(&mut self) {
+        let is_short = self.broken_off && self.octets == 0;
+        if self.apdus.front() == Some(&self.offset) || is_short {
             self.apdus.pop_front();
             self.offset = 0;
-        } else {
-            if self.offset == 0 {
-                (self.first, self.piece) = (fragment.first, cut.tsdu_len);
-            }
-            self.offset = end;
         }
-        Some(tsdu)
     }
 }
 
@@ -248,6 +324,91 @@ mod tests {
         assert_eq!((cuts[1].0.size, cuts[1].0.fragment), (1472, None));
         assert!(cuts[2].0.fragment.is_some());
         assert_eq!(cuts.len(), 4);
+    }
+
+    #[test] // RM_SET_MESSAGE_BOUNDARY: sent as it fills, cut as if it had been there at once
+    fn an_apdu_that_grows_is_sent_as_it_fills() {
+        let whole = apdu(10_000);
+        let mut queue = queue();
+        queue.push(apdu(1));
+        queue.begin(whole.len());
+        let (mut got, mut given) = (Vec::new(), 0);
+        for len in [1, 0, 3000, 1427, 1, 5571, 0] {
+            let part = whole.slice(given..given + len);
+            given += len;
+            if len > 0 {
+                queue.append(part);
+            }
+            while let Some(cut) = queue.peek(Sqn(got.len() as u32), true) {
+                got.push((cut, queue.take(&cut).expect("peek found a packet")));
+            }
+            let pieces = if given == whole.len() {
+                8
+            } else {
+                given / 1428
+            };
+            assert_eq!(got.len(), 1 + pieces, "{given} given");
+            assert_eq!(
+                queue.octets(),
+                if pieces == 8 {
+                    0
+                } else {
+                    given - pieces * 1428
+                }
+            );
+        }
+        assert_eq!((queue.lacking(), queue.is_empty()), (0, true));
+        let octets: Vec<u8> = got[1..]
+            .iter()
+            .flat_map(|(_, tsdu)| tsdu.to_vec())
+            .collect();
+        assert_eq!(octets, whole);
+        for (n, (cut, _)) in got[1..].iter().enumerate() {
+            let expected = Fragment {
+                first: Sqn(1),
+                offset: 1428 * n as u32,
+                apdu_len: 10_000,
+            };
+            assert_eq!((cut.fragment, cut.fin), (Some(expected), n == 7));
+        }
+    }
+
+    #[test]
+    fn an_apdu_broken_off_ends_with_what_was_given() {
+        for (given, packets) in [(0, 0), (1, 1), (1428, 1), (2000, 2), (2856, 2)] {
+            for sent_before in [false, true] {
+                let mut queue = queue();
+                queue.push(apdu(1));
+                drain(&mut queue, Sqn(9), false);
+                queue.begin(100_000);
+                if given > 0 {
+                    queue.append(apdu(given));
+                }
+                let mut got = Vec::new();
+                if sent_before {
+                    while let Some(cut) = queue.peek(Sqn(got.len() as u32), false) {
+                        got.push((cut, queue.take(&cut).expect("a packet")));
+                    }
+                }
+                queue.break_off();
+                got.extend(drain(&mut queue, Sqn(got.len() as u32), true));
+                assert!(queue.is_empty() && queue.lacking() == 0);
+                assert_eq!(got.len(), packets, "{given}");
+                assert!(
+                    got.iter()
+                        .all(|(cut, _)| cut.fragment.is_some_and(|f| f.apdu_len == 100_000))
+                );
+                assert_eq!(got.iter().map(|(_, tsdu)| tsdu.len()).sum::<usize>(), given);
+            }
+        }
+        // One that would have fitted one packet is a fragment, too.
+        let mut queue = queue();
+        queue.begin(100);
+        queue.append(apdu(60));
+        queue.break_off();
+        let cuts = drain(&mut queue, Sqn(0), true);
+        assert_eq!((cuts.len(), cuts[0].1.len()), (1, 60));
+        assert!(cuts[0].0.fragment.is_some());
     }
 
     #[test]

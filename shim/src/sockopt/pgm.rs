@@ -63,7 +63,7 @@ pub(super) static ROWS: &[Row] = &[
             most: u32::MAX,
         },
         set: Some(|call, value| match call.socket.style().mode {
-            Mode::Message => call.socket.set_boundary(value.word()?),
+            Mode::Message => call.socket.boundary.set(value.word()?),
             Mode::Stream => Err(Errno(libc::EINVAL)),
         }),
         phases: Phases::Sending,

@@ -28,6 +28,15 @@ const STREAM_APDU: usize = 64 << 10;
 /// Short messages share allocations of this size.
 const CHUNK: usize = 64 << 10;
 
+/// What the program gave, on its way to the source.
+#[derive(Debug)]
+enum Given {
+    Apdu(Bytes),
+    /// An APDU of so many octets begins: parts follow.
+    Begin(usize),
+    Part(Bytes),
+}
+
 /// The engine end of a sender.
 #[derive(Debug)]
 pub(in crate::driver) struct Sender {
@@ -38,7 +47,11 @@ pub(in crate::driver) struct Sender {
     /// `None` when the application end is closed and all was read.
     end: Option<End>,
     /// Read, and not yet taken by the source.
-    held: VecDeque<Bytes>,
+    held: VecDeque<Given>,
+    /// What the message begun still lacks, octets.
+    lacking: usize,
+    /// Messages that wait for more to become one (MSG_MORE).
+    corked: BytesMut,
     chunk: BytesMut,
     /// The application end is closed: nothing new comes, but there may be something queued.
     hung_up: bool,
@@ -67,6 +80,8 @@ impl Sender {
             linger,
             end: Some(End::new(epoll, engine_end, token, INPUT)?),
             held: VecDeque::new(),
+            lacking: 0,
+            corked: BytesMut::new(),
             chunk: BytesMut::new(),
             hung_up: false,
             last_call: false,
@@ -109,7 +124,11 @@ impl Sender {
             .end
             .as_ref()
             .map_or(0, |end| unix::queued_in(end.raw()));
-        queued + self.held.iter().map(Bytes::len).sum::<usize>()
+        let held = self.held.iter().map(|given| match given {
+            Given::Apdu(octets) | Given::Part(octets) => octets.len(),
+            Given::Begin(_) => 0,
+        });
+        queued + self.corked.len() + held.sum::<usize>()
     }
 
     /// Its descriptor has something.
@@ -163,10 +182,15 @@ impl Sender {
             return true;
         }
         while endpoint.is_writable(self.id) {
-            let Some(apdu) = self.held.pop_front() else {
+            let Some(given) = self.held.pop_front() else {
                 return true;
             };
-            if let Err(e) = endpoint.send(now, self.id, apdu) {
+            let result = match given {
+                Given::Apdu(apdu) => endpoint.send(now, self.id, apdu),
+                Given::Begin(len) => endpoint.begin(self.id, len),
+                Given::Part(octets) => endpoint.append(self.id, octets),
+            };
+            if let Err(e) = result {
                 log_line!(
                     log::Level::Error,
                     "source {}: message dropped: {e}",
@@ -232,26 +256,23 @@ impl Sender {
                     break;
                 }
                 if let (Some(file), Some(big)) = (passed, BigMessage::from_bytes(octets)) {
-                    self.take_file(&file, big.len);
+                    self.take_file(&file, big);
                     continue;
                 }
             }
-            let apdu = self.copy(octets);
-            self.held.push_back(apdu);
+            let octets = self.copy(octets);
+            self.take(octets);
         }
         Ok(count)
     }
 
     /// A message that came as a file.
-    fn take_file(&mut self, file: &PrivateFd, len: u64) {
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|len| (1..=MAX_APDU).contains(len));
-        let octets = len
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
-            .and_then(|len| unix::read_file(file, len));
-        match octets {
-            Ok(octets) => self.held.push_back(octets),
+    fn take_file(&mut self, file: &PrivateFd, big: BigMessage) {
+        let result = valid_length(big.len)
+            .and_then(|len| unix::read_file(file, len))
+            .and_then(|octets| self.take_with(octets, big.whole));
+        match result {
+            Ok(()) => {}
             Err(e) => {
                 log_line!(
                     log::Level::Error,
@@ -261,6 +282,41 @@ impl Sender {
                 self.eof = true;
             }
         }
+    }
+
+    /// Octets that came with word of how long the message is: see [`BigMessage::whole`].
+    fn take_with(&mut self, octets: Bytes, whole: u64) -> io::Result<()> {
+        match whole {
+            BigMessage::MORE if self.lacking == 0 => {
+                valid_length((self.corked.len() + octets.len()) as u64)?;
+                self.corked.extend_from_slice(&octets);
+            }
+            1..BigMessage::MORE if self.lacking == 0 => {
+                self.lacking = valid_length(whole)?;
+                self.held.push_back(Given::Begin(self.lacking));
+                self.take(octets);
+            }
+            _ => self.take(octets),
+        }
+        Ok(())
+    }
+
+    /// One message of the program: an APDU, or the next octets of one that was begun. Should it run over,
+    /// since some program without us writes, too, then the rest is a message of its own.
+    fn take(&mut self, mut octets: Bytes) {
+        if self.lacking > 0 {
+            let part = octets.split_to(octets.len().min(self.lacking));
+            self.lacking -= part.len();
+            self.held.push_back(Given::Part(part));
+        }
+        if octets.is_empty() {
+            return;
+        }
+        if !self.corked.is_empty() {
+            self.corked.extend_from_slice(&octets);
+            octets = std::mem::take(&mut self.corked).freeze();
+        }
+        self.held.push_back(Given::Apdu(octets));
     }
 
     /// The kernel cut a message, which its limits rule out: end the source rather than send half of it.
@@ -283,4 +339,12 @@ impl Sender {
         self.chunk.extend_from_slice(octets);
         self.chunk.split().freeze()
     }
+}
+
+/// The length of a message, if it can be one.
+fn valid_length(len: u64) -> io::Result<usize> {
+    usize::try_from(len)
+        .ok()
+        .filter(|len| (1..=MAX_APDU).contains(len))
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
