@@ -13,6 +13,7 @@ mod fdtable;
 mod fork;
 mod inherit;
 mod interpose;
+mod loader;
 mod lock;
 mod names;
 mod send;
@@ -21,13 +22,15 @@ mod socket;
 mod sockopt;
 mod stdio;
 mod sys;
+mod transfer;
 
 pub use crate::exec::{execl, execle, execlp};
+pub use crate::loader::{dlmopen, dlopen};
 
 use crate::addr::Place;
 use crate::interpose::{hooks, late, raw};
 use libc::{
-    FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, pid_t,
+    FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, off64_t, pid_t,
     protoent, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 use std::ptr::null_mut;
@@ -402,6 +405,12 @@ hooks! {
     fn __send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t,
         or raw!(SYS_sendto, fd, buffer, len, flags, 0_usize, 0_usize),
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
+    fn sendfile(out: c_int, file: c_int, offset: *mut off64_t, count: size_t) -> ssize_t,
+        or raw!(SYS_sendfile, out, file, offset, count),
+        pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
+    fn sendfile64(out: c_int, file: c_int, offset: *mut off64_t, count: size_t) -> ssize_t,
+        or raw!(SYS_sendfile, out, file, offset, count),
+        pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
     fn sendmmsg(fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_sendmmsg, fd, headers, count, flags),
         pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags);
@@ -427,6 +436,12 @@ hooks! {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int,
         or raw!(SYS_socket, domain, kind, protocol),
         any => opened(domain, kind, protocol);
+    fn splice(
+        from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t,
+        len: size_t, flags: c_uint,
+    ) -> ssize_t,
+        or raw!(SYS_splice, from, from_offset, to, to_offset, len, flags),
+        used => transfer::splice(from, from_offset, to, to_offset, len, flags);
     fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t,
         or raw!(SYS_write, fd, buffer, len),
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, 0);
@@ -460,6 +475,7 @@ unsafe extern "C" {
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn before_main() {
         resolve_all();
+        loader::resolve_all();
         inherit::at_start();
     }
     before_main

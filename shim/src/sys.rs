@@ -404,6 +404,24 @@ pub(crate) unsafe fn each_received(header: &msghdr, mut f: impl FnMut(RawFd)) {
     }
 }
 
+/// Move a file's position; where it is then.
+pub(crate) fn seek(fd: RawFd, offset: i64, whence: c_int) -> Result<i64, Errno> {
+    // SAFETY: no memory is involved.
+    let at = unsafe { libc::lseek64(fd, offset, whence) };
+    isize::try_from(at).unwrap_or(-1).check()?;
+    Ok(at)
+}
+
+/// Whether the descriptor is an end of a pipe.
+pub(crate) fn is_pipe(fd: RawFd) -> bool {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat fills the struct when it succeeds.
+    unsafe {
+        libc::fstat(fd, stat.as_mut_ptr()) == 0
+            && stat.assume_init().st_mode & libc::S_IFMT == libc::S_IFIFO
+    }
+}
+
 /// Memory without malloc.
 pub(crate) fn map_scratch(size: usize) -> Option<*mut c_void> {
     let (access, kind) = (

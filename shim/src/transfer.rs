@@ -1,0 +1,162 @@
+//! `sendfile` and `splice`: inside the kernel they would pass by what makes messages of octets, wait for
+//! ever on a socket that does not send, and cut what does not fit into a pipe.
+
+use crate::addr::Place;
+use crate::errno::{self, Errno, Native};
+use crate::fdtable;
+use crate::interpose::{fail, guarded, is_inside};
+use crate::next;
+use crate::send;
+use crate::session;
+use crate::socket::{Kind, Socket};
+use crate::sys;
+use libc::{c_int, c_uint, c_void, off64_t, pollfd, size_t, ssize_t};
+use std::ptr::null_mut;
+
+/// Octets moved at once; of a file, the length of a message.
+const STEP: usize = 32 << 10;
+
+/// Most octets of one call, as Linux.
+const MOST: usize = 0x7fff_f000;
+
+/// A socket of ours, unless the call comes from ourselves.
+fn ours(fd: c_int) -> Option<&'static Socket> {
+    fdtable::get(fd).filter(|_| !is_inside())
+}
+
+/// What a send on it would say.
+fn check_sender(socket: &Socket) -> Result<(), Errno> {
+    match socket.kind() {
+        Kind::Sender => Ok(()),
+        Kind::Session => Err(Errno(libc::EOPNOTSUPP)),
+        Kind::Fresh | Kind::Bound | Kind::Listening => Err(Errno(libc::ENOTCONN)),
+    }
+}
+
+/// `sendfile`, to one of our sockets: the file in messages.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn sendfile(
+    socket: &'static Socket,
+    fd: c_int,
+    file: c_int,
+    offset: *mut off64_t,
+    count: size_t,
+) -> ssize_t {
+    // SAFETY: null or valid, the caller's promise.
+    let begin = check_sender(socket).and_then(|()| match unsafe { offset.as_ref() } {
+        Some(offset) => Ok(*offset),
+        None => sys::seek(file, 0, libc::SEEK_CUR).map_err(|_| Errno(libc::EINVAL)),
+    });
+    let begin = match begin {
+        Ok(begin) if begin >= 0 => begin,
+        Ok(_) => return fail(Errno(libc::EINVAL)),
+        Err(error) => return fail(error),
+    };
+    let mut buffer = [0_u8; STEP];
+    let mut done = 0;
+    let result = loop {
+        let wanted = (count.min(MOST) - done).min(STEP);
+        let at = begin + done as off64_t;
+        // SAFETY: the buffer is as long.
+        let read = unsafe { libc::pread64(file, buffer.as_mut_ptr().cast(), wanted, at) };
+        if read <= 0 {
+            break read;
+        }
+        // SAFETY: as much was read.
+        let sent =
+            unsafe { send::send_one(socket, fd, buffer.as_ptr().cast(), read.cast_unsigned(), 0) };
+        if sent <= 0 {
+            break sent;
+        }
+        done += sent.cast_unsigned();
+    };
+    if done == 0 {
+        return result;
+    }
+    let end = begin + done as off64_t;
+    // SAFETY: as above.
+    match unsafe { offset.as_mut() } {
+        Some(offset) => *offset = end,
+        // It could be asked where it is, so it can be told.
+        None => drop(sys::seek(file, end, libc::SEEK_SET)),
+    }
+    done.cast_signed()
+}
+
+/// `splice`.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn splice(
+    from: c_int,
+    from_offset: *mut off64_t,
+    to: c_int,
+    to_offset: *mut off64_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    if let Some(socket) = ours(to)
+        && let Err(error) = check_sender(socket)
+    {
+        return fail(error);
+    }
+    match ours(from) {
+        Some(_) if !from_offset.is_null() || !to_offset.is_null() => fail(Errno(libc::ESPIPE)),
+        // SAFETY: the caller's.
+        Some(socket) => unsafe { splice_from(socket, from, to, len, flags) },
+        // SAFETY: the caller's.
+        None => unsafe { next::splice(from, from_offset, to, to_offset, len, flags) },
+    }
+}
+
+/// Move a part of a message into a pipe: no more of it is taken than the pipe has taken.
+unsafe fn splice_from(
+    socket: &'static Socket,
+    fd: c_int,
+    pipe: c_int,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    let nonblocking = flags & libc::SPLICE_F_NONBLOCK != 0;
+    let mut buffer = [0_u8; STEP];
+    let place: *mut c_void = buffer.as_mut_ptr().cast();
+    if !sys::is_pipe(pipe) {
+        return fail(Errno(libc::EINVAL));
+    }
+    // SAFETY: the buffer is long enough for all that is asked for; no address is wanted.
+    unsafe {
+        let nowhere = || Place::new(null_mut(), null_mut());
+        let seen = session::recv(socket, fd, place, len.min(STEP), libc::MSG_PEEK, nowhere());
+        if seen <= 0 {
+            return seen;
+        }
+        // What a pipe that is ready surely takes.
+        let most = if nonblocking { libc::PIPE_BUF } else { STEP };
+        if nonblocking && !is_writable(pipe) {
+            return fail(Errno(libc::EAGAIN));
+        }
+        let written = next::write(pipe, place, seen.cast_unsigned().min(most));
+        if written > 0 {
+            let saved = errno::get();
+            let flags = libc::MSG_DONTWAIT;
+            session::recv(socket, fd, place, written.cast_unsigned(), flags, nowhere());
+            errno::set(saved);
+        }
+        written
+    }
+}
+
+fn is_writable(fd: c_int) -> bool {
+    let mut poll = pollfd {
+        fd,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let ready = guarded(|| {
+        // SAFETY: one pollfd; a zero timeout never blocks.
+        unsafe { libc::poll(&raw mut poll, 1, 0) }.check()
+    });
+    ready == Ok(1)
+}
