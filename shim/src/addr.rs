@@ -1,7 +1,8 @@
 //! C socket addresses: the only place that reads or writes a `sockaddr`.
 
 use crate::errno::Errno;
-use libc::{sockaddr, sockaddr_in, socklen_t};
+use crate::sys;
+use libc::{c_int, sockaddr, sockaddr_in, socklen_t};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Octets of a `sockaddr_in`.
@@ -23,6 +24,7 @@ pub(crate) unsafe fn read(addr: *const sockaddr, len: socklen_t) -> Result<Socke
     if len > 0 && addr.is_null() {
         return Err(Errno(libc::EFAULT));
     }
+    sys::check_readable(addr.cast(), len)?;
     if len < LEN {
         return Err(Errno(libc::EINVAL));
     }
@@ -45,9 +47,11 @@ pub(crate) unsafe fn read(addr: *const sockaddr, len: socklen_t) -> Result<Socke
 /// # Safety
 /// As [`read`].
 pub(crate) unsafe fn is_unspecified(addr: *const sockaddr, len: socklen_t) -> bool {
-    // SAFETY: not null and long enough.
+    let family = size_of::<libc::sa_family_t>();
+    // SAFETY: there and long enough.
     !addr.is_null()
-        && len as usize >= size_of::<libc::sa_family_t>()
+        && len as usize >= family
+        && sys::check_readable(addr.cast(), family).is_ok()
         && i32::from(unsafe { (*addr).sa_family }) == libc::AF_UNSPEC
 }
 
@@ -88,6 +92,32 @@ impl Place {
         } else {
             Ok(())
         }
+    }
+
+    /// As `check`, for pointers of which nothing is known: costs system calls on `fd`, a socket.
+    ///
+    /// # Errors
+    /// As `check`; EFAULT also for what cannot be read or written.
+    pub(crate) fn probe(self, fd: c_int) -> Result<(), Errno> {
+        if self.addr.is_null() || self.len.is_null() {
+            return Err(Errno(libc::EFAULT));
+        }
+        sys::check_readable(self.len.cast(), size_of::<socklen_t>())?;
+        self.check()?;
+        let mut answer = [0_u8; size_of::<c_int>()];
+        // SAFETY: what may be overwritten was read just before, and is restored.
+        unsafe {
+            let room = self.len.read_unaligned();
+            sys::check_writable(fd, answer.as_mut_ptr().cast(), self.len)?;
+            self.len.write_unaligned(room);
+            let mut some = room.min(answer.len() as socklen_t);
+            let (place, count) = (self.addr.cast::<u8>(), some as usize);
+            sys::check_readable(place.cast(), count)?;
+            std::ptr::copy_nonoverlapping(place, answer.as_mut_ptr(), count);
+            sys::check_writable(fd, place.cast(), &raw mut some)?;
+            std::ptr::copy_nonoverlapping(answer.as_ptr(), place, count);
+        }
+        Ok(())
     }
 
     /// The kernel's rule: copy what fits, say how long the address is.

@@ -251,7 +251,7 @@ hooks! {
         any => names::getaddrinfo(node, service, hints, list);
     fn getpeername(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_getpeername, fd, addr, len),
-        pgm(fd) |s| => socket::getpeername(s, Place::new(addr, len));
+        pgm(fd) |s| => socket::getpeername(s, fd, Place::new(addr, len));
     fn getprotobyname(name: *const c_char) -> *mut protoent,
         or late!(getprotobyname(name: *const c_char) -> *mut protoent, null_mut()),
         any => names::protocol(|| next::getprotobyname(name), || names::is_pgm(name));
@@ -287,7 +287,7 @@ hooks! {
         );
     fn getsockname(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_getsockname, fd, addr, len),
-        pgm(fd) |s| => socket::getsockname(s, Place::new(addr, len));
+        pgm(fd) |s| => socket::getsockname(s, fd, Place::new(addr, len));
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, len: *mut socklen_t)
         -> c_int,
         or raw!(SYS_getsockopt, fd, level, name, value, len),

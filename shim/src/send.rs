@@ -93,7 +93,8 @@ impl Parcel {
         if self.0 >= 0 {
             return Ok(());
         }
-        if buffers.total > MAX_APDU {
+        // The file is one to RLIMIT_FSIZE, too: the program must not get SIGXFSZ for a socket.
+        if buffers.total > MAX_APDU.min(sys::file_limit()) {
             return Err(Errno(libc::EMSGSIZE));
         }
         let file = sys::message_file()?;

@@ -87,7 +87,7 @@ pub(crate) fn accept(socket: &'static Socket, fd: c_int, place: Place, flags: c_
         if place.is_none() {
             Ok(())
         } else {
-            place.check()
+            place.probe(fd)
         }
     });
     let accepted = checked.and_then(|()| {

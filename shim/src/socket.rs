@@ -671,8 +671,9 @@ pub(crate) fn shutdown(socket: &'static Socket, fd: c_int, how: c_int) -> c_int 
 }
 
 /// `getsockname`.
-pub(crate) fn getsockname(socket: &'static Socket, place: Place) -> c_int {
+pub(crate) fn getsockname(socket: &'static Socket, fd: c_int, place: Place) -> c_int {
     call(|| {
+        place.probe(fd)?;
         place
             .write(addr::unpack(socket.local.load(Ordering::Relaxed)))
             .map(|()| 0)
@@ -680,9 +681,12 @@ pub(crate) fn getsockname(socket: &'static Socket, place: Place) -> c_int {
 }
 
 /// `getpeername`.
-pub(crate) fn getpeername(socket: &'static Socket, place: Place) -> c_int {
+pub(crate) fn getpeername(socket: &'static Socket, fd: c_int, place: Place) -> c_int {
     call(|| match socket.kind() {
-        Kind::Sender | Kind::Session => place.write(socket.peer()).map(|()| 0),
+        Kind::Sender | Kind::Session => {
+            place.probe(fd)?;
+            place.write(socket.peer()).map(|()| 0)
+        }
         Kind::Fresh | Kind::Bound | Kind::Listening => Err(Errno(libc::ENOTCONN)),
     })
 }

@@ -231,6 +231,19 @@ pub(crate) fn message_file() -> Result<OwnedFd, Errno> {
     }
 }
 
+/// How long a file may become (RLIMIT_FSIZE).
+pub(crate) fn file_limit() -> usize {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: getrlimit fills the struct when it succeeds.
+    let most = unsafe {
+        match libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()) {
+            0 => limit.assume_init().rlim_cur,
+            _ => libc::RLIM_INFINITY,
+        }
+    };
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
 /// Nobody can change the file any more, so that its reader may map it.
 pub(crate) fn seal(file: &OwnedFd) -> Result<(), Errno> {
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
@@ -309,6 +322,49 @@ pub(crate) fn check_room(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: just made.
     drop(unsafe { OwnedFd::from_raw_fd(probe) });
     Ok(())
+}
+
+/// Whether memory can be read, as the kernel would find out: at its first and last octet, which is enough for
+/// what is shorter than a page.
+///
+/// # Errors
+/// EFAULT.
+pub(crate) fn check_readable(place: *const c_void, len: usize) -> Result<(), Errno> {
+    /// The kernel looks at the set before it refuses what to do with it.
+    const NOTHING: c_int = -1;
+    const WORD: usize = size_of::<u64>();
+    for at in [0, len.saturating_sub(1)] {
+        // Whole words: none crosses the end of a page.
+        let word = place
+            .wrapping_byte_add(at)
+            .map_addr(|addr| addr & !(WORD - 1));
+        let none: *mut c_void = std::ptr::null_mut();
+        // SAFETY: the kernel reads a word if it is there, and changes nothing.
+        let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NOTHING, word, none, WORD) };
+        if result == -1 && crate::errno::get() == libc::EFAULT {
+            return Err(Errno(libc::EFAULT));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel can write an answer of at most 4 octets and its length there; what it writes means
+/// nothing.
+///
+/// # Errors
+/// EFAULT; EINVAL for a negative length.
+///
+/// # Safety
+/// The kernel checks the pointers: they may be anything, but what is there may be overwritten.
+pub(crate) unsafe fn check_writable(
+    fd: RawFd,
+    place: *mut c_void,
+    len: *mut socklen_t,
+) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    unsafe { next::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, len) }
+        .check()
+        .map(drop)
 }
 
 /// Where the next peek on a pair end begins.

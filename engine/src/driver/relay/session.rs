@@ -34,6 +34,8 @@ const BIG_OCTETS: usize = 64 << 20;
 enum Ended {
     Fin,
     Reset(ResetReason),
+    /// A message cannot be handed to the program: as good as lost, and no more silent.
+    Refused,
 }
 
 /// Data lost in the middle of the session. It travels with the message that follows it, or with the end.
@@ -53,6 +55,8 @@ enum Stop {
     Scarce,
     /// The program reads no more.
     Gone,
+    /// The message at the front can never go.
+    Refused,
 }
 
 /// The engine end of a session.
@@ -150,6 +154,11 @@ impl Session {
                     self.outbox.clear();
                     return Next::Detached;
                 }
+                Err(Stop::Refused) => {
+                    self.outbox.clear();
+                    self.gap = None;
+                    self.ended = Some(Ended::Refused);
+                }
             }
         }
         Next::Again
@@ -218,9 +227,11 @@ impl Session {
                 Next::Wait
             }
             // The kernel tells ECONNRESET before what is queued, so let the program read that first.
-            Some(Ended::Reset(_)) if unix::queued_out(self.end.raw()) > 0 => self.pause.take(now),
-            Some(Ended::Reset(reason)) => {
-                self.log_reset(reason);
+            Some(_) if unix::queued_out(self.end.raw()) > 0 => self.pause.take(now),
+            Some(ended) => {
+                if let Ended::Reset(reason) = ended {
+                    self.log_reset(reason);
+                }
                 // Closed while something is parked in it: ECONNRESET once, then end-of-file.
                 Next::Over
             }
@@ -281,8 +292,11 @@ impl Session {
                 Stop::Gone
             }
             _ => {
-                log_line!(log::Level::Error, "session {tsi}: cannot pass on: {e}");
-                Stop::Gone
+                log_line!(
+                    log::Level::Error,
+                    "session {tsi}: reset, cannot pass on: {e}"
+                );
+                Stop::Refused
             }
         }
     }
