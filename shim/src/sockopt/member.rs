@@ -123,7 +123,9 @@ pub(super) fn act(call: &mut Call, request: Request, act: Act) -> Result<(), Err
     if !group.is_multicast() {
         return Err(EINVAL);
     }
-    interface.map_or(Ok(()), check_local)?;
+    if interface.is_some_and(|addr| check_local(addr).is_err()) {
+        return Err(Errno(libc::ENODEV));
+    }
     let bound = call.socket.local();
     let open = matches!(call.socket.kind(), Kind::Fresh | Kind::Bound);
     let settings = call.settings()?;
