@@ -191,7 +191,7 @@ pub(super) static ROWS: &[Row] = &[
             ])
         }),
         phases: Phases::Sender,
-        default: "1, 500, 10000",
+        default: "0, 500, 10000",
         variable: "PGM_LINGER",
         help: "What the end of the process means for a sender with data or repairs to send: \
                PGM_LINGER_BACKGROUND, PGM_LINGER_BLOCK or PGM_LINGER_OFF; and how many milliseconds \
