@@ -7,6 +7,7 @@ use crate::errno::Errno;
 use crate::socket::{IPPROTO_PGM, Kind, check_local};
 use pgm_engine::driver::Mode;
 use pgm_engine::driver::config::FecInfo;
+use pgm_engine::source::MAX_APDU;
 use pgm_engine::stats::{ReceiverStats, SourceStats};
 use std::net::Ipv4Addr;
 
@@ -60,7 +61,7 @@ pub(super) static ROWS: &[Row] = &[
         symbol: "RM_SET_MESSAGE_BOUNDARY",
         value: Type::Number {
             least: 0,
-            most: u32::MAX,
+            most: MAX_APDU as u32,
         },
         set: Some(|call, value| match call.socket.style().mode {
             Mode::Message => call.socket.boundary.set(value.word()?),
