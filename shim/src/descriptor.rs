@@ -4,6 +4,7 @@
 
 use crate::engine;
 use crate::errno::{self, Errno, Native};
+use crate::exit;
 use crate::fdtable;
 use crate::interpose::{call, fail};
 use crate::next;
@@ -23,10 +24,15 @@ pub(crate) unsafe fn close(fd: c_int) -> c_int {
     if engine::is_private(fd) {
         return fail(Errno(libc::EBADF));
     }
+    let lingering = exit::lingering_sender(fd);
     // Before the number is free: another thread may be given it at once.
     fdtable::remove(fd);
     // SAFETY: the caller's.
-    unsafe { next::close(fd) }
+    let result = unsafe { next::close(fd) };
+    if let Some(sender) = lingering {
+        sender.wait();
+    }
+    result
 }
 
 /// A duplicate `new` of `old` was made natively: enter it. `None` for an error.

@@ -2,12 +2,18 @@
 //! thread of this process. So before the end another process takes the engine over, or the end waits,
 //! no longer than `PGM_LINGER` allows.
 
-use crate::engine;
+use crate::descriptor;
+use crate::engine::{self, Runtime};
 use crate::errno;
+use crate::fdtable;
 use crate::fork;
-use crate::interpose::inside;
+use crate::interpose::{inside, is_inside};
+use crate::next;
+use crate::socket::{Kind, Socket};
+use crate::sys;
 use libc::{c_char, c_int};
-use pgm_engine::driver::Occasion;
+use pgm_engine::driver::{Handle, Occasion};
+use std::time::Duration;
 
 /// The process ends. Nothing where no engine runs, as in a child of fork, or where it is not ours, as in
 /// a child of vfork.
@@ -68,4 +74,95 @@ pub(crate) unsafe fn around_exec_of(path: *const c_char, exec: impl FnOnce() -> 
     } else {
         exec()
     }
+}
+
+/// A sender whose `close` waits (SO_LINGER).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LingeringSender {
+    runtime: &'static Runtime,
+    handle: Handle,
+    limit: Duration,
+}
+
+/// The sender behind a descriptor that is about to be closed, if SO_LINGER is on.
+pub(crate) fn lingering_sender(fd: c_int) -> Option<LingeringSender> {
+    let socket = fdtable::get(fd).filter(|socket| socket.kind() == Kind::Sender)?;
+    let (runtime, handle) = socket.served()?;
+    let saved = errno::get();
+    let linger = sys::linger(fd);
+    errno::set(saved);
+    linger
+        .filter(|_| fork::is_own_memory() && !is_inside())
+        .map(|limit| LingeringSender {
+            runtime,
+            handle,
+            limit,
+        })
+}
+
+impl LingeringSender {
+    /// The descriptor is closed. Returns at once if others have the socket still.
+    pub(crate) fn wait(self) {
+        // As in `leave`.
+        let _ = inside(|| {
+            self.runtime.engine.closed(self.handle, self.limit);
+            Ok(())
+        });
+    }
+}
+
+/// The engine has to know whether a sender's end drops everything: SO_LINGER with time 0.
+pub(crate) fn tell_linger(socket: &'static Socket, fd: c_int) {
+    if socket.kind() == Kind::Sender
+        && let Some((runtime, handle)) = socket.served()
+    {
+        let abortive = sys::linger(fd) == Some(Duration::ZERO);
+        runtime.engine.set_abortive(handle, abortive);
+    }
+}
+
+/// `daemon`: libc's own ends the parent without passing through a hook, and with it the engine.
+pub(crate) fn daemon(keep_directory: bool, keep_streams: bool) -> c_int {
+    // SAFETY: the fork that the program asks for; no memory is involved in the others.
+    unsafe {
+        match libc::fork() {
+            -1 => return -1,
+            0 => {}
+            _ => {
+                drain();
+                next::_exit(0);
+            }
+        }
+        if libc::setsid() == -1 {
+            return -1;
+        }
+        if !keep_directory {
+            libc::chdir(c"/".as_ptr());
+        }
+        if keep_streams {
+            0
+        } else {
+            streams_to_nowhere()
+        }
+    }
+}
+
+/// Make standard input, output and error the null device.
+fn streams_to_nowhere() -> c_int {
+    // SAFETY: the path is a C string; nothing else involves memory.
+    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+    if null == -1 {
+        return -1;
+    }
+    for stream in 0..=2 {
+        descriptor::dup_to(null, stream, || {
+            // SAFETY: as above.
+            unsafe { next::dup2(null, stream) }
+        });
+    }
+    if null > 2 {
+        // SAFETY: opened above.
+        unsafe { next::close(null) };
+    }
+    0
 }

@@ -172,10 +172,13 @@ hooks! {
         used => descriptor::closefrom(first);
     fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
         or raw!(SYS_connect, fd, addr, len),
-        pgm(fd) |s| => socket::connect(s, addr, len);
+        pgm(fd) |s| => socket::connect(s, fd, addr, len);
     fn __connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
         or raw!(SYS_connect, fd, addr, len),
-        pgm(fd) |s| => socket::connect(s, addr, len);
+        pgm(fd) |s| => socket::connect(s, fd, addr, len);
+    fn daemon(keep_directory: c_int, keep_streams: c_int) -> c_int,
+        or late!(daemon(keep_directory: c_int, keep_streams: c_int) -> c_int, -1),
+        used => exit::daemon(keep_directory != 0, keep_streams != 0);
     fn dup(old: c_int) -> c_int,
         or raw!(SYS_dup, old),
         used => descriptor::dup(old);

@@ -8,6 +8,7 @@ use crate::addr::{self, Place};
 use crate::boundary::Boundary;
 use crate::engine::{self, Runtime};
 use crate::errno::Errno;
+use crate::exit;
 use crate::fdtable;
 use crate::interpose::call;
 use crate::lock::{Control, Guarded, OwnedLock, control, control_lock};
@@ -578,6 +579,7 @@ pub(crate) unsafe fn bind(
 /// `addr` is null or readable for `len` octets.
 pub(crate) unsafe fn connect(
     socket: &'static Socket,
+    fd: c_int,
     addr: *const sockaddr,
     len: socklen_t,
 ) -> c_int {
@@ -612,6 +614,7 @@ pub(crate) unsafe fn connect(
         let max_tpdu = sender.max_tpdu.try_into().unwrap_or(u32::MAX);
         socket.max_tpdu.store(max_tpdu, Ordering::Relaxed);
         socket.become_kind(Kind::Sender, sender.id, sender.local, group);
+        exit::tell_linger(socket, fd);
         Ok(0)
     })
 }

@@ -6,6 +6,7 @@ use libc::{c_int, c_ulong, c_void, iovec, msghdr, socklen_t};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// A reference to something that is never freed.
 pub(crate) fn leaked<T>(pointer: *const T) -> Option<&'static T> {
@@ -365,6 +366,22 @@ pub(crate) unsafe fn check_writable(
     unsafe { next::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, place, len) }
         .check()
         .map(drop)
+}
+
+/// SO_LINGER, if it is on.
+pub(crate) fn linger(fd: RawFd) -> Option<Duration> {
+    let mut value = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    let mut len = size_of_val(&value) as socklen_t;
+    let place = (&raw mut value).cast::<c_void>();
+    // SAFETY: `value` is writable for `len` octets.
+    unsafe { next::getsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, place, &raw mut len) }
+        .check()
+        .ok()?;
+    let seconds = u64::try_from(value.l_linger).unwrap_or(0);
+    (value.l_onoff != 0).then(|| Duration::from_secs(seconds))
 }
 
 /// Where the next peek on a pair end begins.

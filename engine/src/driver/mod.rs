@@ -111,6 +111,8 @@ enum Request {
     SenderStats(Handle, Reply<Option<SourceStats>>),
     SessionStats(Handle, Reply<Option<ReceiverStats>>),
     Unsent(Handle, Reply<usize>),
+    Abortive(Handle, bool),
+    Closed(Handle, Duration, Reply<()>),
     MainThreadLeaves,
 }
 
@@ -246,6 +248,20 @@ impl Engine {
     #[must_use]
     pub fn unsent(&self, id: Handle) -> usize {
         self.call(|reply| Request::Unsent(id, reply)).unwrap_or(0)
+    }
+
+    /// Whether the end of this sender, by `close` or with its process, drops everything that is not out (SO_LINGER
+    /// with time 0).
+    pub fn set_abortive(&self, id: Handle, abortive: bool) {
+        // Without an engine everything is dropped.
+        let _ = self.submit(Request::Abortive(id, abortive));
+    }
+
+    /// A descriptor of this sender was closed: if it was the last one anywhere, wait until everything is out and
+    /// repaired, at most `limit` (SO_LINGER).
+    pub fn closed(&self, id: Handle, limit: Duration) {
+        // Without an engine there is nothing to wait for.
+        let _ = self.call(|reply| Request::Closed(id, limit, reply));
     }
 
     /// The main thread is about to end, and the process is not. When the engine's is the last thread the

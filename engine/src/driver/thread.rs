@@ -7,7 +7,7 @@ use super::last::Watch;
 use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
 use super::successor::{self, Place, Successor};
 use super::sys::{self, Epoll};
-use super::{Carriage, Handle, Request, log, private, process, unix};
+use super::{Carriage, Handle, Reply, Request, log, private, process, unix};
 use crate::log_line;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ struct Reactor {
     requests: Receiver<Request>,
     /// Where the end of the process waits for the sources to finish.
     gate: Keeper,
+    /// Who waits in `close` for which sender, and until when.
+    closing: Vec<(Handle, Instant, Reply<()>)>,
     /// Waiting ended by its limit: another time it would be for the same.
     gave_up: bool,
     /// Nobody can take over.
@@ -88,6 +90,7 @@ impl Reactor {
             wake,
             requests,
             gate,
+            closing: Vec::new(),
             gave_up: false,
             is_alone: false,
             watch: Watch::default(),
@@ -113,6 +116,7 @@ impl Reactor {
                 }
             }
             self.service();
+            self.answer_close();
             self.answer_gate();
             if successor::is_here() && self.links.is_empty() {
                 return;
@@ -132,7 +136,8 @@ impl Reactor {
             .values()
             .filter_map(|(_, link)| link.poll_timeout());
         let own = self.gate.deadline().into_iter().chain(self.watch.due());
-        let due = links.chain(own).min()?;
+        let closing = self.closing.iter().map(|(_, until, _)| *until);
+        let due = links.chain(own).chain(closing).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -238,6 +243,20 @@ impl Reactor {
                 });
                 let _ = reply.send(Ok(unsent.unwrap_or(0)));
             }
+            Request::Abortive(handle, abortive) => {
+                if let Token::Relay(serial, Key::Sender(id)) = Token::unpack(handle.0) {
+                    self.with_link(serial, |link, _| link.set_abortive(id, abortive));
+                }
+            }
+            Request::Closed(handle, limit, reply) => {
+                if let Token::Relay(serial, Key::Sender(id)) = Token::unpack(handle.0)
+                    && self.with_link(serial, |link, cx| link.is_closing(id, cx)) == Some(true)
+                {
+                    self.closing.push((handle, Instant::now() + limit, reply));
+                } else {
+                    let _ = reply.send(Ok(()));
+                }
+            }
             Request::MainThreadLeaves => self.watch.begin(Instant::now()),
         }
     }
@@ -283,6 +302,27 @@ impl Reactor {
         };
         let (_, link) = self.links.get(&serial)?;
         f(link, key)
+    }
+
+    /// Let those return from `close` whose sender is done, or who have waited long enough.
+    fn answer_close(&mut self) {
+        if self.closing.is_empty() {
+            return;
+        }
+        let (now, links) = (Instant::now(), &self.links);
+        self.closing.retain(|(handle, until, reply)| {
+            let going_on = match Token::unpack(handle.0) {
+                Token::Relay(serial, Key::Sender(id)) => {
+                    links.get(&serial).is_some_and(|(_, l)| l.has_source(id))
+                }
+                _ => false,
+            };
+            let waits = going_on && now < *until;
+            if !waits {
+                let _ = reply.send(Ok(()));
+            }
+            waits
+        });
     }
 
     /// Senders that the end waits for are closed after what they have queued now.
@@ -352,6 +392,8 @@ impl Reactor {
         let _ = self.cx.epoll.remove(self.wake);
         self.gate.open();
         self.watch = Watch::default();
+        // Their threads are not here, and what they locked stays locked.
+        std::mem::forget(std::mem::take(&mut self.closing));
         for (_, link) in self.links.values_mut() {
             link.succeed(&mut self.cx);
         }

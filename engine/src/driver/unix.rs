@@ -127,14 +127,23 @@ pub(super) fn shutdown_write(fd: RawFd) {
 
 /// Whether the other end is closed or has shut its writing side down.
 pub(super) fn is_write_closed(fd: RawFd) -> bool {
+    has_happened(fd, libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR)
+}
+
+/// Whether the other end is closed.
+pub(super) fn is_closed(fd: RawFd) -> bool {
+    has_happened(fd, libc::POLLHUP | libc::POLLERR)
+}
+
+fn has_happened(fd: RawFd, events: libc::c_short) -> bool {
     let mut poll = libc::pollfd {
         fd,
-        events: libc::POLLRDHUP,
+        events,
         revents: 0,
     };
     // SAFETY: one pollfd; a zero timeout never blocks.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    ready > 0 && poll.revents & events != 0
 }
 
 /// Receive and forget everything that is queued, so that closing raises no ECONNRESET.

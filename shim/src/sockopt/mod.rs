@@ -15,6 +15,7 @@ mod value;
 mod window;
 
 use crate::errno::{Errno, Native};
+use crate::exit;
 use crate::interpose::call;
 use crate::lock::{Control, control};
 use crate::next;
@@ -69,7 +70,11 @@ pub(crate) unsafe fn set(
             Some(row) => Some((row, row.set.ok_or(UNKNOWN)?)),
             None if level == libc::SOL_SOCKET => {
                 // SAFETY: the caller's promise.
-                return unsafe { next::setsockopt(fd, level, name, pointer, len) }.check();
+                let result = unsafe { next::setsockopt(fd, level, name, pointer, len) }.check();
+                if name == libc::SO_LINGER {
+                    exit::tell_linger(socket, fd);
+                }
+                return result;
             }
             None if level == libc::IPPROTO_IP => None,
             None => return Err(UNKNOWN),

@@ -127,6 +127,32 @@ impl Link {
         self.senders.values().any(Sender::outlives)
     }
 
+    /// Whether this source has not finished yet.
+    pub(in crate::driver) fn has_source(&self, id: SourceId) -> bool {
+        let sender = self.senders.get(&id);
+        sender.is_some_and(|sender| !sender.is_finished())
+    }
+
+    /// Whether the end of this sender drops everything.
+    pub(in crate::driver) fn set_abortive(&mut self, id: SourceId, abortive: bool) {
+        if let Some(sender) = self.senders.get_mut(&id) {
+            sender.set_abortive(abortive);
+        }
+    }
+
+    /// A descriptor of this sender was closed: whether it was the last, and what was sent is on its way.
+    pub(in crate::driver) fn is_closing(&mut self, id: SourceId, cx: &mut Context) -> bool {
+        match self.senders.get_mut(&id) {
+            Some(sender) if !sender.is_hung_up() => false,
+            Some(sender) if sender.is_abortive() => {
+                self.remove(Key::Sender(id), cx);
+                false
+            }
+            Some(sender) => !sender.is_finished(),
+            None => false,
+        }
+    }
+
     /// This is the process that takes over: senders that were to end with the program do.
     pub(in crate::driver) fn succeed(&mut self, cx: &mut Context) {
         let ended = self

@@ -44,6 +44,8 @@ pub(in crate::driver) struct Sender {
     mode: Mode,
     /// What the end of the process means.
     linger: Linger,
+    /// Its end drops everything.
+    abortive: bool,
     /// `None` when the application end is closed and all was read.
     end: Option<End>,
     /// Read, and not yet taken by the source.
@@ -78,6 +80,7 @@ impl Sender {
             id,
             mode,
             linger,
+            abortive: false,
             end: Some(End::new(epoll, engine_end, token, INPUT)?),
             held: VecDeque::new(),
             lacking: 0,
@@ -101,10 +104,27 @@ impl Sender {
         self.finished
     }
 
+    /// Whether its end drops everything.
+    pub(in crate::driver) fn is_abortive(&self) -> bool {
+        self.abortive
+    }
+
+    /// Set `is_abortive`.
+    pub(in crate::driver) fn set_abortive(&mut self, abortive: bool) {
+        self.abortive = abortive;
+    }
+
+    /// Whether the application end is closed everywhere.
+    pub(in crate::driver) fn is_hung_up(&self) -> bool {
+        let end = self.end.as_ref().filter(|_| !self.hung_up);
+        end.is_none_or(|end| unix::is_closed(end.raw()))
+    }
+
     /// Treat it as closed after what is queued now, if the end of the process waits for it, or for all that
     /// would be taken over. Whether it does.
     pub(in crate::driver) fn last_call(&mut self, all: bool) -> bool {
-        self.last_call |= self.linger == Linger::Block || all && self.outlives();
+        let waited_for = self.linger == Linger::Block && !self.abortive;
+        self.last_call |= waited_for || all && self.outlives();
         self.last_call
     }
 
@@ -115,7 +135,7 @@ impl Sender {
 
     /// Whether it is to go on when the process has ended.
     pub(in crate::driver) fn outlives(&self) -> bool {
-        self.linger == Linger::Background && !self.finished
+        self.linger == Linger::Background && !self.abortive && !self.finished
     }
 
     /// Octets on their way to the source.
