@@ -255,8 +255,13 @@ impl Source {
         {
             return Some(emitted);
         }
-        self.emit_odata(now, out)
-            .or_else(|| self.emit_rdata(now, out))
+        let emitted = self
+            .emit_odata(now, out)
+            .or_else(|| self.emit_rdata(now, out));
+        if emitted.is_none() {
+            self.rate.on_idle(now);
+        }
+        emitted
     }
 
     /// Counters.

@@ -9,10 +9,21 @@ const QUANTUM: Duration = Duration::from_micros(500);
 /// Depth of the bucket in time.
 const BUCKET: Duration = Duration::from_millis(2);
 
+/// How much of what data missed because it was sent late is caught up: a thread that shares its processor
+/// is now and then woken later than the bucket lasts.
+const CATCH_UP: Duration = Duration::from_millis(20);
+
+/// The rate at which it is caught up, as a multiple of the rate.
+const PEAK: (u32, u32) = (3, 2);
+
 /// Token bucket, kept as the time at which the line would be clear again.
 ///
 /// Octets of admitted packets in any interval ≤ bucket + rate × interval (RFC 3208 §5.1.2). The bucket
 /// of a few packets also bounds how closely packets follow each other.
+///
+/// After data had to wait for a late caller it is ≤ bucket + rate × (interval + `CATCH_UP`), and never more
+/// than bucket + `PEAK` × rate × interval: what leaves at once is the same bucket as ever, and a receiver's
+/// buffer has to take half the rate more for 40 ms. Time without data earns nothing.
 #[derive(Debug)]
 pub(super) struct Regulator {
     /// Octets per second; `None`: unlimited.
@@ -23,13 +34,22 @@ pub(super) struct Regulator {
     ready_at: Instant,
     /// What the division by the rate left over, in octet·ns.
     carry: u64,
+    /// How far `busy_until` may lie behind now.
+    catch_up: Duration,
+    /// As `busy_until`, at the peak rate.
+    peak_until: Instant,
+    /// There has been nothing to send since.
+    idle_since: Option<Instant>,
 }
 
 impl Regulator {
     /// For data: a bucket of two packets or 2 ms, whichever is more.
     pub(super) fn for_data(rate: Option<u64>, max_tpdu: usize, now: Instant) -> Self {
         let worth = rate.map_or(0, |rate| octets_in(rate, BUCKET));
-        Self::new(rate, worth.max(2 * max_tpdu as u64), max_tpdu, now)
+        Self {
+            catch_up: CATCH_UP,
+            ..Self::new(rate, worth.max(2 * max_tpdu as u64), max_tpdu, now)
+        }
     }
 
     /// A bucket of `bucket` octets, at least two packets of up to `largest` octets.
@@ -43,7 +63,15 @@ impl Regulator {
             busy_until: now,
             ready_at: now,
             carry: 0,
+            catch_up: Duration::ZERO,
+            peak_until: now,
+            idle_since: None,
         }
+    }
+
+    /// There is nothing to send, although it might go.
+    pub(super) fn on_idle(&mut self, now: Instant) {
+        self.idle_since.get_or_insert(now);
     }
 
     /// From when on the next packet may go; may be long past.
@@ -57,10 +85,23 @@ impl Regulator {
         let waits = self.ready_at > now;
         let (cost, carry) = time_for_carry(octets as u64, rate, self.carry);
         self.carry = carry;
-        self.busy_until = self.busy_until.max(now) + cost;
+        if let Some(since) = self.idle_since.take() {
+            let idle = now.saturating_duration_since(since);
+            self.busy_until = self.busy_until.max(now.min(self.busy_until + idle));
+        }
+        // Late: the line has been clear for a while already.
+        let late = now.saturating_duration_since(self.busy_until);
+        self.busy_until = self.busy_until.max(now) - late.min(self.catch_up) + cost;
+        let (times, per) = PEAK;
+        self.peak_until = self.peak_until.max(now) + cost * per / times;
         let backlog = self.busy_until.saturating_duration_since(now);
-        if waits || backlog > self.slack {
-            self.ready_at = now + backlog.saturating_sub(self.slack) + QUANTUM.min(self.slack);
+        let peak = self.peak_until.saturating_duration_since(now);
+        let peak_slack = self.slack * per / times;
+        if waits || backlog > self.slack || peak > peak_slack {
+            let over = backlog
+                .saturating_sub(self.slack)
+                .max(peak.saturating_sub(peak_slack));
+            self.ready_at = now + over + QUANTUM.min(self.slack);
         }
     }
 }
@@ -200,6 +241,73 @@ mod tests {
                 "{rate}: {sent} of {ideal}"
             );
         }
+    }
+
+    /// As `greedy`, called late now and then: by `late` every `every`th time.
+    fn greedy_and_late(rate: u64, every: usize, late: Duration) -> Vec<(Duration, u64)> {
+        let t0 = Instant::now();
+        let mut r = Regulator::for_data(Some(rate), 1472, t0);
+        let (mut now, mut sent) = (t0, Vec::new());
+        for wake in 1.. {
+            while r.ready_at() <= now {
+                r.charge(now, 1472);
+                sent.push((now - t0, 1472));
+            }
+            now = r.ready_at() + if wake % every == 0 { late } else { us(50) };
+            if now > t0 + us(2_000_000) {
+                break;
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn what_was_missed_is_caught_up_within_bounds() {
+        let rate = 12_500_000;
+        for (every, late) in [(10, us(3_000)), (40, us(8_000)), (100, us(15_000))] {
+            let sent = greedy_and_late(rate, every, late);
+            let total: u64 = sent.iter().map(|(_, n)| n).sum();
+            let ideal = 2 * rate;
+            assert!(
+                total * 100 > ideal * 97,
+                "{late:?} late every {every}: {total} of {ideal}"
+            );
+            let bucket = octets_in(rate, BUCKET);
+            for i in (0..sent.len()).step_by(37) {
+                let mut sum = 0;
+                for (at, n) in &sent[i..] {
+                    sum += n;
+                    let ivl = *at - sent[i].0;
+                    let peak = bucket + octets_in(rate * 3 / 2, ivl) + 1472;
+                    let long = bucket + octets_in(rate, ivl + CATCH_UP) + 1472;
+                    assert!(sum <= peak.min(long), "{sum} octets in {ivl:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn idle_time_earns_no_more_than_the_bucket() {
+        let t0 = Instant::now();
+        let rate = 12_500_000;
+        let mut r = Regulator::for_data(Some(rate), 1472, t0);
+        let mut send_for = |from: Instant, span: Duration| {
+            let (mut now, mut sum) = (from, 0);
+            while now <= from + span {
+                while r.ready_at() <= now {
+                    r.charge(now, 1472);
+                    sum += 1472;
+                }
+                now = r.ready_at();
+            }
+            r.on_idle(from + span);
+            r.on_idle(from + span + us(10));
+            sum
+        };
+        send_for(t0, us(10_000));
+        let sum = send_for(t0 + us(60_000), us(10_000));
+        let most = octets_in(rate, us(10_000) + BUCKET) + 2 * 1472;
+        assert!(sum <= most, "{sum} > {most}");
     }
 
     #[test]
