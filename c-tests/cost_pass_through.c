@@ -29,6 +29,7 @@ static socklen_t value_len = sizeof(value);
 #define LONG {18, 18} /* the seventh argument is on the stack */
 #define DESCRIPTOR {12, 100}
 #define SOCKET {30, 30}
+#define LOOKED_AT {40, 40} /* PGM sockets may have come with the message */
 
 static const struct {
     const char *name;
@@ -60,8 +61,8 @@ static const struct {
     {"__recv_chk", DATA, {FD, P(octet_of_data), 1, 1, 0}},
     {"recvfrom", DATA, {FD, P(octet_of_data), 1, 0, 0, 0}},
     {"__recvfrom_chk", LONG, {FD, P(octet_of_data), 1, 1, 0, 0, 0}},
-    {"recvmmsg", DATA, {FD, P(&headers), 1, 0, 0}},
-    {"recvmsg", DATA, {FD, P(&header), 0}},
+    {"recvmmsg", LOOKED_AT, {FD, P(&headers), 1, 0, 0}},
+    {"recvmsg", LOOKED_AT, {FD, P(&header), 0}},
     {"send", DATA, {FD, P(octet_of_data), 1, 0}},
     {"sendmmsg", DATA, {FD, P(&headers), 1, 0}},
     {"sendmsg", DATA, {FD, P(&header), 0}},

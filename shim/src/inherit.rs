@@ -88,7 +88,7 @@ pub(crate) unsafe fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ss
             return session::recvmsg(socket, fd, header, flags);
         }
         let result = next::recvmsg(fd, header, flags);
-        if result >= 0 && !is_inside() {
+        if result >= 0 && (*header).msg_controllen != 0 {
             received(&*header);
         }
         result
@@ -114,21 +114,24 @@ pub(crate) unsafe fn recvmmsg(
             return session::recvmmsg(socket, fd, headers, count, flags, timeout);
         }
         let result = next::recvmmsg(fd, headers, count, flags, timeout);
-        if !is_inside() {
-            for i in 0..usize::try_from(result).unwrap_or(0) {
-                received(&(*headers.add(i)).msg_hdr);
+        for i in 0..usize::try_from(result).unwrap_or(0) {
+            let header = &(*headers.add(i)).msg_hdr;
+            if header.msg_controllen != 0 {
+                received(header);
             }
         }
         result
     }
 }
 
-/// After a message was received natively: look at the descriptors that came with it.
+/// After a message with something beside it was received natively: look at the descriptors that came.
 ///
 /// # Safety
 /// The header is as `recvmsg` has left it.
+#[cold]
+#[inline(never)]
 unsafe fn received(header: &msghdr) {
-    if header.msg_controllen == 0 {
+    if is_inside() {
         return;
     }
     // SAFETY: the caller's.
