@@ -8,6 +8,8 @@
 #include <sys/epoll.h>
 
 enum { PAIRS = 3, MAX_SIZE = 3000 };
+/* Now and then a reader sleeps, so that everything before it fills, and its writer waits until all has come. */
+enum { BURST = 3000, ASLEEP_AT = 2000, ASLEEP_MS = 200 };
 
 static volatile int stop;
 static int tx[PAIRS], rx[PAIRS], fd[PAIRS];
@@ -25,6 +27,18 @@ static int watch(int which, uint32_t events)
 
     OK(epoll_ctl(ep, EPOLL_CTL_ADD, which, &e));
     return ep;
+}
+
+/* Nothing is on its way any more: if an edge was lost, nothing that comes later makes up for it. */
+static void wait_for_reader(int pair)
+{
+    long long begun = now_ms();
+
+    while (__atomic_load_n(&received[pair], __ATOMIC_RELAXED) < sent[pair]) {
+        if (now_ms() - begun > 20000)
+            FAIL("pair %d: %lu sent, %lu received after 20 s", pair, sent[pair], received[pair]);
+        sleep_ms(1);
+    }
 }
 
 /* The next edge; 20 s without one is a hang. */
@@ -58,6 +72,8 @@ static void *transmit(void *arg)
         }
         EQUAL(n, size);
         sent[pair]++;
+        if (sent[pair] % BURST == 0)
+            wait_for_reader(pair);
         /* Pauses of many lengths, so that the reader drains at all moments. */
         if (pair > 0 && sent[pair] % 16 == 0)
             usleep((useconds_t)(sent[pair] * 7 % 400));
@@ -79,7 +95,9 @@ static void *receive(void *arg)
         for (;;) {
             /* Pair 2 reads in parts. */
             size_t room = pair == 2 ? 700 : sizeof(message);
-            ssize_t n = recv(fd[pair], message + got, room < sizeof(message) - got ? room : sizeof(message) - got, 0);
+            if (room > sizeof(message) - got)
+                room = sizeof(message) - got;
+            ssize_t n = recv(fd[pair], message + got, room, 0);
             if (n == -1) {
                 EQUAL(errno, EAGAIN);
                 break;
@@ -93,8 +111,10 @@ static void *receive(void *arg)
             CHECK(got <= size);
             if (got == size) {
                 CHECK(matches(message, size, (uint32_t)received[pair], 0));
-                received[pair]++;
+                __atomic_fetch_add(&received[pair], 1, __ATOMIC_RELAXED);
                 got = 0;
+                if (received[pair] % BURST == ASLEEP_AT)
+                    sleep_ms(ASLEEP_MS);
             }
         }
     }
@@ -102,7 +122,8 @@ static void *receive(void *arg)
 
 int main(void)
 {
-    struct pgm_send_window windows[PAIRS] = {{20000, 0, 1000000}, {100000, 0, 10000000}, {50000, 0, 5000000}};
+    struct pgm_send_window windows[PAIRS] = {
+        {20000, 0, 1000000}, {80000, 0, 10000000}, {50000, 0, 10000000}};
     const char *seconds = getenv("CHECK_STRESS_SECONDS");
     pthread_t writers[PAIRS], readers[PAIRS];
 
