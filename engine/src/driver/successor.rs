@@ -33,9 +33,9 @@ const STAY: u8 = b's';
 /// How long the successor's report may take; a busy machine has its time.
 const REPORT: Duration = Duration::from_secs(2);
 /// The successor's heap works within this, or it never will.
-const HEAP: Duration = Duration::from_millis(300);
+const HEAP: Duration = Duration::from_millis(100);
 /// Tries to get a successor whose heap works.
-const TRIES: u32 = 3;
+const TRIES: u32 = 5;
 /// More than malloc keeps in a cache of the thread's own: this takes the heap's lock.
 const NOT_CACHED: usize = 20_000;
 
