@@ -1,6 +1,7 @@
 /*
  * A minute of edges: readers that wait for the next edge only when a call said EAGAIN, as nginx and libuv do,
  * on sessions and on senders whose window is full most of the time. An edge that is lost is a hang.
+ * CHECK_STRESS_SECONDS makes it another time than a minute.
  */
 /* c-tests: time=150 */
 #include "check.h"
