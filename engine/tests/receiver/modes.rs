@@ -190,6 +190,7 @@ fn others_naks_and_ncfs_prolong_the_wait_but_not_for_ever() {
     rig.ncf(&[2]);
     rig.pass(ms(290));
     assert_apdus(&mut rig, &[1]);
+    assert_eq!(rig.read(), None, "not given up yet");
     rig.rdata(2);
     assert_apdus(&mut rig, &[2, 3]);
     rig.odata(5);
