@@ -18,6 +18,7 @@ static const struct {
     {"recv", {-1}},
     {"write", {-1}},
     {"read", {-1}},
+    {"recvmsg", {-1}},
     {"getsockopt", {-1}},
     {"fcntl", {1, F_GETFD}},
     {"close", {-1}},
