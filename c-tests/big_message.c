@@ -1,4 +1,5 @@
 /* 16 MiB in one send arrive in one recv; a message that is read in pieces arrives whole too. */
+/* c-tests: variants=asan */
 #include "check.h"
 
 enum { SIZE = 16 << 20 };
@@ -18,16 +19,17 @@ static void transmit(void *arg)
     struct iovec parts[2] = {{message, 1000}, {message + 1000, SIZE - 1000}};
     EQUAL(writev(fd, parts, 2), SIZE);
     send_text(fd, "after");
+    free(message);
 }
 
 int main(void)
 {
-    char *buffer = malloc(SIZE + 1);
     int go[2];
 
     begin(60);
     OK(pipe(go));
     pid_t pid = child(60, transmit, go);
+    char *buffer = malloc(SIZE + 1);
     int rx = listener(0);
     tell(go[1]);
     int fd = session(rx);
@@ -49,5 +51,6 @@ int main(void)
     EXPECT_TEXT(fd, "after");
     EQUAL(recv(fd, buffer, 1, 0), 0);
     CHILD_PASSED(pid);
+    free(buffer);
     return 0;
 }

@@ -1,5 +1,5 @@
 /* The API in a nutshell: one message each by send, sendto and write, received by recv, recvfrom, read. */
-/* c-tests: variants=fortify2,fortify3,lfs */
+/* c-tests: variants=fortify2,fortify3,lfs,asan,valgrind */
 #include "check.h"
 
 int main(void)

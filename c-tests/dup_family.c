@@ -1,5 +1,5 @@
 /* dup, dup2, dup3, F_DUPFD: every copy is the socket, and the session ends with the last one. */
-/* c-tests: variants=lfs */
+/* c-tests: variants=lfs,asan,valgrind */
 #include "check.h"
 
 int main(void)

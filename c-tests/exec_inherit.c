@@ -1,4 +1,5 @@
 /* PGM sockets kept open across exec: the new program's library knows them, whichever way it was started. */
+/* c-tests: variants=asan */
 #include "check.h"
 #include <spawn.h>
 

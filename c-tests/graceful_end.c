@@ -1,4 +1,5 @@
 /* The end of a session is 0, after all data, again and again, and is no error. */
+/* c-tests: variants=asan,valgrind */
 #include "check.h"
 
 int main(void)

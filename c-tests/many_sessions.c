@@ -1,4 +1,5 @@
 /* Several senders on one group and port: each is a session of its own, with its own order and end. */
+/* c-tests: variants=asan,valgrind */
 #include "check.h"
 
 enum { SENDERS = 5, MESSAGES = 50 };

@@ -1,5 +1,5 @@
 /* Each send is one message and each recv returns one, whatever the sizes; the order is kept. */
-/* c-tests: variants=fortify3 */
+/* c-tests: variants=fortify3,asan,valgrind */
 #include "check.h"
 
 enum { MESSAGES = 400 };

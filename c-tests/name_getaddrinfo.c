@@ -1,4 +1,5 @@
 /* getaddrinfo with SOCK_RDM: groups, hosts, services, flags, libc's errors, and sockets made of its answers. */
+/* c-tests: variants=asan,valgrind */
 #include "check.h"
 #include <netdb.h>
 

@@ -1,4 +1,5 @@
 /* getprotobyname and getprotobynumber know PGM, also their reentrant kind; what libc knows comes from libc. */
+/* c-tests: variants=asan,valgrind */
 #include "check.h"
 #include <netdb.h>
 

@@ -1,4 +1,5 @@
 /* getsockname and getpeername of every kind of socket. */
+/* c-tests: variants=asan */
 #include "check.h"
 
 static struct sockaddr_in name(int fd, int (*call)(int, struct sockaddr *, socklen_t *))

@@ -1,4 +1,5 @@
 /* The SOL_SOCKET and IPPROTO_IP options that ordinary programs set: they succeed and are remembered. */
+/* c-tests: variants=asan,valgrind */
 #include "check.h"
 #include <net/if.h>
 

@@ -1,5 +1,5 @@
 /* A short buffer gets the first part and the next call the rest; MSG_EOR marks the last part. */
-/* c-tests: variants=fortify3,lfs */
+/* c-tests: variants=fortify3,lfs,asan,valgrind */
 #include "check.h"
 
 /* One recvmsg of at most `size` octets: its result, MSG_EOR in *eor. */

@@ -1,5 +1,5 @@
 /* TCP, UDP and UNIX sockets, pipes and files work as ever beside PGM sockets. */
-/* c-tests: variants=fortify3,lfs */
+/* c-tests: variants=fortify3,lfs,asan */
 #include "check.h"
 #include <netinet/tcp.h>
 #include <sys/un.h>

@@ -1,5 +1,5 @@
 /* writev makes one message of its parts, readv spreads one message over its parts. */
-/* c-tests: variants=fortify3,lfs */
+/* c-tests: variants=fortify3,lfs,asan */
 #include "check.h"
 
 int main(void)

@@ -3,6 +3,7 @@
  * messages before the gap, then ECONNRESET exactly once, then 0. So it does when recvmmsg meets the error
  * after other messages, and when FIONREAD meets it first.
  */
+/* c-tests: variants=asan */
 #include "check.h"
 
 enum { MESSAGES = 40000, SIZE = 1400, BATCH = 64 };

@@ -1,5 +1,5 @@
 /* Batches: sendmmsg sends n messages, recvmmsg receives n, waits for one or for a time. */
-/* c-tests: variants=fortify3 */
+/* c-tests: variants=fortify3,asan */
 #include "check.h"
 
 enum { N = 20 };

@@ -1,5 +1,5 @@
 /* sendmsg and recvmsg with many parts: one message out, one message in; names and flags. */
-/* c-tests: variants=fortify2,fortify3,lfs */
+/* c-tests: variants=fortify2,fortify3,lfs,asan,valgrind */
 #include "check.h"
 
 int main(void)

@@ -1,4 +1,5 @@
 /* fork: what was open goes on working on both sides, and a child may open sockets of its own. */
+/* c-tests: variants=asan leaks=yes */
 #include "check.h"
 
 static void expect_message(int n, const char *text)

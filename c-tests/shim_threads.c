@@ -1,4 +1,5 @@
 /* Many threads receive on one session and send on one sender: each message goes to one, whole. */
+/* c-tests: variants=asan */
 #include "check.h"
 #include <pthread.h>
 

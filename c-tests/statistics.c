@@ -1,4 +1,5 @@
 /* RM_SENDER_STATISTICS and RM_RECEIVER_STATISTICS count what happened, under loss too. */
+/* c-tests: variants=asan */
 #include "check.h"
 
 enum { MESSAGES = 2000, SIZE = 1000 };

@@ -1,4 +1,5 @@
 /* Two senders and two receivers in one process on one group: each receiver gets both, whole. */
+/* c-tests: variants=asan */
 #include "check.h"
 
 enum { MESSAGES = 200 };

@@ -9,6 +9,7 @@ use std::ffi::CStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Most packets of one `sendmmsg` or `recvmmsg`.
@@ -117,37 +118,15 @@ impl Epoll {
         events: &mut [libc::epoll_event],
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
-        let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
-        let timespec = timeout.map(|t| libc::timespec {
-            tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: t.subsec_nanos().into(),
-        });
-        let timespec = timespec
-            .as_ref()
-            .map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: `events` is writable for `room` entries, `timespec` is null or valid, the signal mask is null.
-        let n = unsafe {
-            libc::syscall(
-                libc::SYS_epoll_pwait2,
-                self.0.as_raw_fd(),
-                events.as_mut_ptr(),
-                room,
-                timespec,
-                std::ptr::null::<libc::sigset_t>(),
-                0_usize,
-            )
-        };
-        let mut result = libc::c_int::try_from(n)
-            .map_err(io::Error::other)
-            .and_then(check);
+        /// Set when the kernel does not know the call, so that it is not asked every time.
+        static MILLISECONDS: AtomicBool = AtomicBool::new(false);
+        let mut result = Err(io::Error::from_raw_os_error(libc::ENOSYS));
+        if !MILLISECONDS.load(Ordering::Relaxed) {
+            result = self.wait_precisely(events, timeout);
+        }
         if matches!(&result, Err(e) if e.raw_os_error() == Some(libc::ENOSYS)) {
-            let ms = timeout.map_or(-1, |t| {
-                libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
-            });
-            // SAFETY: `events` is writable for `room` entries.
-            result = check(unsafe {
-                libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, ms)
-            });
+            MILLISECONDS.store(true, Ordering::Relaxed);
+            result = self.wait_milliseconds(events, timeout);
         }
         match result {
             Ok(n) => Ok(usize::try_from(n).unwrap_or(0)),
@@ -155,6 +134,55 @@ impl Epoll {
             Err(e) => Err(e),
         }
     }
+
+    /// By `epoll_pwait2`, which libc may not have yet.
+    fn wait_precisely(
+        &self,
+        events: &mut [libc::epoll_event],
+        timeout: Option<Duration>,
+    ) -> io::Result<libc::c_int> {
+        let timespec = timeout.map(|t| libc::timespec {
+            tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: t.subsec_nanos().into(),
+        });
+        let timespec = timespec
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: `events` is writable for its length, `timespec` is null or valid, the signal mask is null.
+        let n = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                room(events),
+                timespec,
+                std::ptr::null::<libc::sigset_t>(),
+                0_usize,
+            )
+        };
+        libc::c_int::try_from(n)
+            .map_err(io::Error::other)
+            .and_then(check)
+    }
+
+    /// By `epoll_wait`.
+    fn wait_milliseconds(
+        &self,
+        events: &mut [libc::epoll_event],
+        timeout: Option<Duration>,
+    ) -> io::Result<libc::c_int> {
+        let ms = timeout.map_or(-1, |t| {
+            libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+        });
+        let (fd, room) = (self.0.as_raw_fd(), room(events));
+        // SAFETY: `events` is writable for `room` entries.
+        check(unsafe { libc::epoll_wait(fd, events.as_mut_ptr(), room, ms) })
+    }
+}
+
+/// How many events a call may bring.
+fn room(events: &[libc::epoll_event]) -> libc::c_int {
+    libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX)
 }
 
 /// `setsockopt` with a plain value.
