@@ -53,9 +53,26 @@ int main(void)
     FAILS(recv(fd, buffer, sizeof(buffer), 0), EAGAIN);
     OK(ioctl(fd, FIOCLEX));
     EQUAL(OK(fcntl(fd, F_GETFD)), FD_CLOEXEC);
+    struct timeval stamp;
+    FAILS(ioctl(fd, SIOCGSTAMP, &stamp), ENOENT);
+    FAILS(ioctl(tx, SIOCATMARK, NULL), EFAULT);
+    OK(ioctl(fd, FIOASYNC, &on));
+    CHECK(OK(fcntl(fd, F_GETFL)) & O_ASYNC);
+    on = 0;
+    OK(ioctl(fd, FIOASYNC, &on));
+    EQUAL(OK(fcntl(fd, F_GETFL)) & O_ASYNC, 0);
+    EQUAL(value_of(fd, SIOCINQ), 0);
     memset(&interface, 0, sizeof(interface));
     strcpy(interface.ifr_name, "lo");
     OK(ioctl(tx, SIOCGIFFLAGS, &interface));
     CHECK(interface.ifr_flags & IFF_LOOPBACK);
+    OK(ioctl(fd, SIOCGIFINDEX, &interface));
+    EQUAL(interface.ifr_ifindex, if_nametoindex("lo"));
+    OK(ioctl(rx, SIOCGIFMTU, &interface));
+    CHECK(interface.ifr_mtu > 0);
+    OK(ioctl(tx, SIOCGIFADDR, &interface));
+    EQUAL(((struct sockaddr_in *)&interface.ifr_addr)->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    strcpy(interface.ifr_name, "nosuch0");
+    FAILS(ioctl(tx, SIOCGIFADDR, &interface), ENODEV);
     return 0;
 }

@@ -174,6 +174,8 @@ pub(crate) unsafe fn ioctl(
     /// First and last of the requests about interfaces, routes and ARP (`linux/sockios.h`).
     const INTERFACES: std::ops::RangeInclusive<c_ulong> = 0x890b..=0x89ff;
     const SIOCATMARK: c_ulong = 0x8905;
+    /// SIOCGSTAMP and SIOCGSTAMPNS, with times of 32 and of 64 bits.
+    const STAMPS: [c_ulong; 4] = [0x8906, 0x8907, 0x8010_8906, 0x8010_8907];
     // The kernel looks at 32 bits.
     let request = request & 0xffff_ffff;
     let answer = |value: Result<usize, Errno>| {
@@ -189,6 +191,8 @@ pub(crate) unsafe fn ioctl(
         libc::FIONREAD => call(|| answer(readable(socket, fd))),
         libc::TIOCOUTQ => call(|| answer(Ok(unsent(socket)))),
         SIOCATMARK => call(|| answer(Ok(0))),
+        // As of a socket that no packet with a time stamp came to.
+        _ if STAMPS.contains(&request) => call(|| Err(Errno(libc::ENOENT))),
         _ if INTERFACES.contains(&request) => call(|| {
             let probe = sys::inet_socket(libc::SOCK_DGRAM, 0)?;
             // SAFETY: the caller's.

@@ -180,11 +180,13 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: IP_MSFILTER,
         symbol: "IP_MSFILTER",
+        help: "Not there: ENOPROTOOPT. The options above do one source at a time.",
         ..IP
     },
     Row {
         name: MCAST_MSFILTER,
         symbol: "MCAST_MSFILTER",
+        help: "The same.",
         ..IP
     },
 ];
