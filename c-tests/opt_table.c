@@ -137,6 +137,9 @@ static void check_lengths(const struct row *row)
             EQUAL(memcmp(value, whole, len), 0);
             EQUAL(value[len], 0xee);
         }
+        FAILS(getsockopt(fd, row->level, row->number, value, (socklen_t *)8), EFAULT);
+        len = sizeof(value);
+        FAILS(getsockopt(fd, row->level, row->number, (void *)8, &len), EFAULT);
         len = (socklen_t)-1;
         FAILS(getsockopt(fd, row->level, row->number, value, &len), EINVAL);
     }
@@ -148,6 +151,7 @@ static void check_lengths(const struct row *row)
         if (row->level == IPPROTO_PGM)
             FAILS(setsockopt(fds[FRESH], row->level, row->number, value, 100), EINVAL);
         FAILS(setsockopt(fds[FRESH], row->level, row->number, NULL, 4), EFAULT);
+        FAILS(setsockopt(fds[FRESH], row->level, row->number, (void *)8, 4), EFAULT);
     }
 }
 

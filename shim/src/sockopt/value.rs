@@ -1,6 +1,7 @@
 //! Values as `setsockopt` gives and `getsockopt` takes them.
 
 use crate::errno::Errno;
+use crate::sys;
 use libc::{c_int, c_void, socklen_t};
 
 /// A value given to `setsockopt`.
@@ -18,6 +19,7 @@ impl<'a> Value<'a> {
         if pointer.is_null() {
             return Err(Errno(libc::EFAULT));
         }
+        sys::check_readable(pointer, len)?;
         // SAFETY: promised by the caller, not null.
         Ok(Self(unsafe {
             std::slice::from_raw_parts(pointer.cast(), len)
@@ -96,6 +98,7 @@ impl Place {
         if self.len.is_null() {
             return Err(Errno(libc::EFAULT));
         }
+        sys::check_readable(self.len.cast(), size_of::<socklen_t>())?;
         // SAFETY: promised by the caller.
         let room = unsafe { self.len.read_unaligned() }.cast_signed();
         usize::try_from(room).map_err(|_| Errno(libc::EINVAL))
@@ -112,6 +115,7 @@ impl Place {
         if self.pointer.is_null() && len > 0 {
             return Err(Errno(libc::EFAULT));
         }
+        sys::check_readable(self.pointer, len)?;
         // SAFETY: promised by the caller; no more than there is room for.
         unsafe {
             if len > 0 {
