@@ -259,13 +259,10 @@ impl Sender {
             result => result?,
         };
         let count = messages.len();
+        let mut empty = false;
         for (i, mut message) in messages.into_iter().enumerate() {
-            if message.len == 0 && message.fd.is_none() {
-                // Some program without us may have sent an empty message on an inherited descriptor.
-                if unix::is_write_closed(fd) {
-                    self.eof = true;
-                    break;
-                }
+            empty = message.len == 0 && message.fd.is_none();
+            if empty {
                 continue;
             }
             let passed = message.fd.take();
@@ -283,6 +280,8 @@ impl Sender {
             let octets = self.copy(octets);
             self.take(octets);
         }
+        // An empty message may also be a send that waited for room, with more behind it.
+        self.eof |= empty && unix::is_write_closed(fd) && unix::queued_in(fd) == 0;
         Ok(count)
     }
 
