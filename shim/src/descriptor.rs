@@ -1,15 +1,17 @@
 //! Calls on the descriptor itself: close and dup in all their forms, fcntl, ioctl.
 //!
-//! The engine's own descriptors do not exist for the program: closing one is EBADF, ranges skip them.
+//! The few descriptors that the library has in the program's table do not exist for the program: closing one is
+//! EBADF, ranges skip them, and they give way to what the program wants to have under their numbers.
 
 use crate::engine;
 use crate::errno::{self, Errno, Native};
 use crate::exit;
 use crate::fdtable;
-use crate::interpose::{call, fail};
+use crate::fork;
+use crate::interpose::{call, fail, inside};
 use crate::next;
 use crate::session;
-use crate::socket::{Kind, Socket};
+use crate::socket::{self, Kind, Socket};
 use crate::stdio;
 use crate::sys;
 use libc::{c_int, c_uint, c_ulong, c_void};
@@ -42,7 +44,7 @@ fn entered(old: Option<&'static Socket>, new: c_int) -> c_int {
     }
     match old {
         None => fdtable::remove(new),
-        Some(socket) if crate::fork::is_own_memory() => {
+        Some(socket) if fork::is_own_memory() => {
             if let Err(error) = fdtable::insert(new, socket) {
                 // SAFETY: made just now for the caller, who will not learn its number.
                 unsafe { next::close(new) };
@@ -69,14 +71,26 @@ pub(crate) unsafe fn dup(old: c_int) -> c_int {
 
 /// `dup2` and `dup3` by the native call `duplicate`.
 pub(crate) fn dup_to(old: c_int, new: c_int, duplicate: impl FnOnce() -> c_int) -> c_int {
-    if engine::is_private(old) || engine::is_private(new) {
+    if engine::is_private(old) {
         return fail(Errno(libc::EBADF));
     }
     let socket = fdtable::get(old);
     if socket.is_some() && usize::try_from(new).is_ok_and(|new| new >= fdtable::SIZE) {
         return fail(Errno(libc::EBADF));
     }
+    // A child of vfork has a table of its own, for a short time.
+    let in_the_way = engine::is_private(new) && fork::is_own_memory();
+    if in_the_way && let Err(error) = inside(|| socket::vacate(new)) {
+        return fail(error);
+    }
     let result = duplicate();
+    if in_the_way && result < 0 {
+        // As it was for the program: not open.
+        let saved = errno::get();
+        // SAFETY: vacated above.
+        unsafe { next::close(new) };
+        errno::set(saved);
+    }
     if old == new {
         result
     } else {
@@ -101,7 +115,7 @@ pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_in
     }
 }
 
-/// Close or mark `first..=last` natively, but nothing of the engine's.
+/// Close or mark `first..=last` natively, but nothing of the library's.
 fn each_range(
     first: c_uint,
     last: c_uint,

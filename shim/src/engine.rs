@@ -62,7 +62,7 @@ pub(crate) fn is_used() -> bool {
     USED.load(Ordering::Relaxed)
 }
 
-/// Whether the program names a descriptor that is the engine's.
+/// Whether the program names a descriptor that is the library's.
 #[inline]
 pub(crate) fn is_private(fd: c_int) -> bool {
     // One load says no for nearly every call; the rest need not be near.
@@ -74,7 +74,7 @@ pub(crate) fn is_private(fd: c_int) -> bool {
     driver::is_private_fd(fd) && is_the_programs_call()
 }
 
-/// The lowest descriptor of the engine's in `first..=last`.
+/// The lowest descriptor of the library's in `first..=last`.
 pub(crate) fn first_private(first: c_int, last: c_int) -> Option<c_int> {
     let mut lowest = None;
     if is_used() {

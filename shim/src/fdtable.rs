@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::fork;
 use crate::socket::Socket;
 use libc::c_int;
+use pgm_engine::driver::is_engine_thread;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Descriptors from here on cannot be PGM sockets. Linux's usual hard limit; the table is in `.bss`, so
@@ -29,18 +30,19 @@ fn deref(entry: *mut Socket) -> Option<&'static Socket> {
     unsafe { entry.as_ref() }
 }
 
-/// Whether a descriptor is not ours: the first thing every hook asks.
+/// Whether a descriptor is not ours: the first thing every hook asks. The engine thread's never are: they are in a
+/// table of their own, with the same numbers.
 #[inline]
 pub(crate) fn is_foreign(fd: c_int) -> bool {
     TABLE
         .get(index(fd))
-        .is_none_or(|entry| entry.load(Ordering::Relaxed).is_null())
+        .is_none_or(|entry| entry.load(Ordering::Relaxed).is_null() || is_engine_thread())
 }
 
 /// The socket behind a descriptor, if it is ours.
 #[inline]
 pub(crate) fn get(fd: c_int) -> Option<&'static Socket> {
-    deref(TABLE.get(index(fd))?.load(Ordering::Acquire))
+    deref(TABLE.get(index(fd))?.load(Ordering::Acquire)).filter(|_| !is_engine_thread())
 }
 
 /// Enter `fd` as another name of `socket`; what was there before is gone.

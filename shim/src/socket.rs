@@ -22,7 +22,7 @@ use pgm_engine::log_line;
 use pgm_engine::num::{Gsi, Tsi};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// IANA's PGM; `IPPROTO_RM` on Windows.
@@ -185,6 +185,9 @@ pub(crate) struct Socket {
     next: AtomicPtr<Socket>,
 }
 
+/// More names than there can be: the slot is not free yet, since another thread would put its engine end there.
+const ENDING: u32 = 1 << 31;
+
 static SLOTS: AtomicPtr<Socket> = AtomicPtr::new(std::ptr::null_mut());
 
 fn slots() -> impl Iterator<Item = &'static Socket> {
@@ -222,6 +225,27 @@ pub(crate) fn survive_fork(forget: impl FnOnce()) {
         let engine_end = slot.take_engine_end();
         slot.put_engine_end(engine_end);
     }
+}
+
+/// The program wants this number for something else, and it is private: let who has it take another. It stays
+/// open for the caller to let it name that.
+///
+/// # Errors
+/// EMFILE where no other number is free; EBUSY at an unlucky time.
+pub(crate) fn vacate(number: c_int) -> Result<(), Errno> {
+    // Nobody opens, connects or listens meanwhile.
+    let _control = control()?;
+    if let Some(runtime) = engine::running() {
+        runtime.engine.vacate(number)?;
+    }
+    for slot in slots() {
+        slot.vacate(number)?;
+    }
+    // Somebody is about to close it.
+    if driver::is_private_fd(number) {
+        return Err(Errno(libc::EBUSY));
+    }
+    Ok(())
 }
 
 impl Socket {
@@ -281,8 +305,6 @@ impl Socket {
     /// One descriptor less. After the last the slot is free: what it still knows is overwritten when it
     /// is used again.
     pub(crate) fn release(&self) {
-        /// More names than there can be: not free yet, since another thread would put its engine end here.
-        const ENDING: u32 = 1 << 31;
         let less = |names| Some(if names == 1 { ENDING } else { names - 1 });
         let before = self
             .names
@@ -291,6 +313,26 @@ impl Socket {
             drop(self.take_engine_end());
             self.names.fetch_sub(ENDING, Ordering::AcqRel);
         }
+    }
+
+    /// Have the engine end under another number if it is this one.
+    fn vacate(&self, number: c_int) -> Result<(), Errno> {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+        let taken = self
+            .engine_end
+            .compare_exchange(number, -1, success, failure);
+        if taken.is_err() {
+            return Ok(());
+        }
+        let moved = PrivateFd::vacate(number);
+        let now = moved.as_ref().map_or(number, AsRawFd::as_raw_fd);
+        self.engine_end.store(now, Ordering::SeqCst);
+        let moved = moved.map(std::mem::forget);
+        if [0, ENDING].contains(&self.names.load(Ordering::SeqCst)) {
+            // It was released meanwhile, and nothing was found there to close.
+            drop(self.take_engine_end());
+        }
+        Ok(moved?)
     }
 
     fn take_engine_end(&self) -> Option<PrivateFd> {
@@ -346,15 +388,14 @@ impl Socket {
         Ok(())
     }
 
-    /// Give the engine a copy of the engine end; ours goes when that succeeds, and stays when it fails.
+    /// Give the engine the engine end; it stays here when that fails.
     fn hand_over<T>(
         &self,
-        engine: impl FnOnce(PrivateFd) -> std::io::Result<T>,
+        engine: impl FnOnce(&PrivateFd) -> std::io::Result<T>,
     ) -> Result<T, Errno> {
         self.renew()?;
         let engine_end = self.take_engine_end().ok_or(Errno(libc::EBADF))?;
-        let copy = engine_end.as_fd().try_clone_to_owned();
-        copy.map(PrivateFd::from).and_then(engine).map_err(|error| {
+        engine(&engine_end).map_err(|error| {
             self.put_engine_end(Some(engine_end));
             error.into()
         })

@@ -13,7 +13,7 @@ use super::forward::{self, Forwarder};
 pub(super) use super::iface::Interface;
 use super::log::Level;
 use super::native::{self, Ports, Upstream};
-use super::private::PrivateFd;
+use super::private::EngineFd;
 pub(super) use super::sys::BATCH;
 use super::{iface, sys, udp};
 use crate::endpoint::{Arrival, SourceId};
@@ -95,7 +95,7 @@ pub(super) struct Carrier {
 /// A socket that receives.
 #[derive(Debug)]
 struct Port {
-    socket: PrivateFd,
+    socket: EngineFd,
     kind: PortKind,
 }
 
@@ -137,9 +137,9 @@ struct Address {
 struct Source {
     tsi: Tsi,
     /// Sends to the group.
-    plain: PrivateFd,
+    plain: EngineFd,
     /// The same with Router Alert; native only.
-    alert: Option<PrivateFd>,
+    alert: Option<EngineFd>,
     /// Where other processes hand over what is for it, and the address it shares; UDP only.
     receives: Option<(PortId, Ipv4Addr)>,
 }
@@ -584,7 +584,7 @@ impl Carrier {
         SocketAddrV4::new(to, port)
     }
 
-    fn add_port(&mut self, socket: PrivateFd, kind: PortKind) -> PortId {
+    fn add_port(&mut self, socket: EngineFd, kind: PortKind) -> PortId {
         let id = PortId(self.next_port);
         self.next_port = self.next_port.wrapping_add(1);
         self.generation += 1;

@@ -10,7 +10,7 @@
 //! users need not be the same, as for the ports. So a local user can claim anything, and what is
 //! accepted is only what any host could send by unicast anyway: upstream packets for this very TSI.
 
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use crate::num::{Gsi, Tsi};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io;
@@ -32,16 +32,16 @@ fn address(tsi: Tsi) -> io::Result<SockAddr> {
     SockAddr::unix(format!("\0pgmshim-tsi-1/{tsi}"))
 }
 
-fn socket() -> io::Result<PrivateFd> {
+fn socket() -> io::Result<EngineFd> {
     let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking(), None)?;
-    Ok(PrivateFd::from(OwnedFd::from(socket)))
+    Ok(EngineFd::from(OwnedFd::from(socket)))
 }
 
 /// The owner's end.
 ///
 /// # Errors
 /// `EADDRINUSE` another source of this host has this TSI.
-pub(super) fn inlet(tsi: Tsi) -> io::Result<PrivateFd> {
+pub(super) fn inlet(tsi: Tsi) -> io::Result<EngineFd> {
     let socket = socket()?;
     SockRef::from(&socket).bind(&address(tsi)?)?;
     Ok(socket)
@@ -88,7 +88,7 @@ pub(super) fn open_frames(
 /// The other end: sends to owners, and keeps a little for those whose queue is full.
 #[derive(Debug)]
 pub(super) struct Forwarder {
-    socket: PrivateFd,
+    socket: EngineFd,
     /// Frames that wait, for each TSI one datagram.
     waiting: Vec<Waiting>,
     /// TPDUs handed over.
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    fn read(socket: &PrivateFd, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(socket: &EngineFd, buffer: &mut [u8]) -> io::Result<usize> {
         (&*SockRef::from(socket)).read(buffer)
     }
 

@@ -4,8 +4,12 @@
 //! then errors and warnings are, because a value nobody understands must not be silent.
 
 use super::pair::is_app_end;
+use super::private::{self, EngineFd};
+use super::process;
 use std::fmt::{self, Write};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,20 +107,43 @@ impl Line {
     }
 }
 
+/// The engine thread's table has the stderr the program had when the engine started.
+static HAS_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// The program's stderr of this moment. The engine thread does not have it: a program that closes it closes it.
+fn stderr_of_the_program() -> io::Result<EngineFd> {
+    process::descriptor_of(std::process::id(), libc::STDERR_FILENO)
+}
+
+/// Whether the engine thread has to take stderr along into its table: there are lines to be written, and the
+/// system lets it fetch nothing later (Linux before 5.6, sandboxes).
+pub(super) fn needs_its_own_stderr() -> bool {
+    let needed = enabled(Level::Error)
+        && stderr_of_the_program().is_err_and(|e| e.raw_os_error() != Some(libc::EBADF));
+    HAS_STDERR.store(needed, Ordering::Relaxed);
+    needed
+}
+
 /// Write one line whatever the level; what [`log_line!`] expands to.
 ///
 /// Not if the program has closed stderr and a PGM socket got its number: the line would be a message.
 pub fn write_line(level: Level, text: fmt::Arguments<'_>) {
     let line = Line::format(level, std::process::id(), text);
-    let line = line.as_bytes();
-    // SAFETY: `__errno_location` is valid for the calling thread; `write` reads `len` octets of `line`.
-    unsafe {
-        let errno = libc::__errno_location();
-        let saved = *errno;
-        if !is_app_end(libc::STDERR_FILENO) {
-            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
-        }
-        *errno = saved;
+    // SAFETY: `__errno_location` is valid for the calling thread.
+    let errno = unsafe { &mut *libc::__errno_location() };
+    let saved = *errno;
+    if !private::is_engine_thread() || HAS_STDERR.load(Ordering::Relaxed) {
+        write(libc::STDERR_FILENO, line.as_bytes());
+    } else if let Ok(stderr) = stderr_of_the_program() {
+        write(stderr.as_raw_fd(), line.as_bytes());
+    }
+    *errno = saved;
+}
+
+fn write(fd: RawFd, line: &[u8]) {
+    if !is_app_end(fd) {
+        // SAFETY: `line` is readable for its length.
+        unsafe { libc::write(fd, line.as_ptr().cast(), line.len()) };
     }
 }
 

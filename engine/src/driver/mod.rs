@@ -13,6 +13,7 @@ mod forward;
 mod gate;
 mod iface;
 mod last;
+mod line;
 mod link;
 pub mod log;
 mod native;
@@ -22,6 +23,7 @@ mod process;
 mod relay;
 mod successor;
 mod sys;
+mod table;
 mod thread;
 mod udp;
 mod unix;
@@ -40,9 +42,10 @@ use crate::stats::{ReceiverStats, SourceStats};
 use config::{Defaults, ListenOptions, SendOptions};
 use crossbeam_channel::Sender;
 use gate::{Gate, Keeper};
+use line::{ProgramEnd, Ticket};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// How PGM travels.
@@ -91,8 +94,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     requests: Sender<Request>,
-    /// The eventfd the engine thread waits for.
-    wake: PrivateFd,
+    /// What the engine thread waits for.
+    line: ProgramEnd,
     /// Where `drain` waits.
     gate: &'static Gate,
     generation: u32,
@@ -113,7 +116,6 @@ enum Request {
     Unsent(Handle, Reply<usize>),
     Abortive(Handle, bool),
     Closed(Handle, Duration, Reply<()>),
-    MainThreadLeaves,
 }
 
 /// What `connect` and `listen` have in common.
@@ -122,15 +124,16 @@ struct Target {
     carriage: Carriage,
     mode: Mode,
     group: SocketAddrV4,
-    engine_end: PrivateFd,
+    /// Its engine end, sent before the request.
+    engine_end: Ticket,
 }
 
 impl Engine {
-    /// Start the engine thread: all signals blocked, named `pgmshim`, its descriptors CLOEXEC and high.
+    /// Start the engine thread: all signals blocked, named `pgmshim`, with descriptors of its own.
     /// Settings come from the environment.
     ///
     /// # Errors
-    /// `EINVAL` a variable has a value nobody understands (which is logged); of thread, epoll or eventfd creation.
+    /// `EINVAL` a variable has a value nobody understands (which is logged); as `start_with`.
     pub fn start() -> io::Result<Self> {
         let defaults = Defaults::from_env().map_err(|text| {
             log_line!(log::Level::Error, "{text}");
@@ -142,17 +145,17 @@ impl Engine {
     /// As `start`, with these settings.
     ///
     /// # Errors
-    /// Of thread, epoll or eventfd creation.
+    /// Of thread, pair or epoll creation; `EPERM` or `ENOSYS` a sandbox refuses the thread descriptors of its
+    /// own (which is logged).
     pub fn start_with(defaults: Defaults) -> io::Result<Self> {
-        let wake = sys::eventfd()?;
         let (requests, incoming) = crossbeam_channel::unbounded();
         let gate = Gate::new();
-        thread::spawn(defaults, wake.as_raw_fd(), incoming, Keeper::new(gate))?;
+        let line = thread::spawn(defaults, incoming, Keeper::new(gate))?;
         let generation = private::generation();
         Ok(Self {
             shared: Box::leak(Box::new(Shared {
                 requests,
-                wake,
+                line,
                 gate,
                 generation,
                 pid: std::process::id(),
@@ -173,20 +176,20 @@ impl Engine {
     /// # Errors
     /// An errno: `ENODEV` no multicast-capable interface, `EADDRNOTAVAIL` interface not ours, `EPERM`
     /// native without CAP_NET_RAW, `EADDRINUSE`, `ENOBUFS` …; `EIO` the engine is gone. `engine_end` is
-    /// closed then: to be able to try again, keep a duplicate until it went well.
+    /// the engine's from then on, unless it failed: close it.
     pub fn connect(
         &self,
         carriage: Carriage,
         mode: Mode,
         group: SocketAddrV4,
         options: SendOptions,
-        engine_end: impl Into<PrivateFd>,
+        engine_end: &PrivateFd,
     ) -> io::Result<SenderInfo> {
         let target = Target {
             carriage,
             mode,
             group,
-            engine_end: engine_end.into(),
+            engine_end: self.pass(engine_end)?,
         };
         self.call(|reply| Request::Connect(target, Box::new(options), reply))
     }
@@ -203,13 +206,13 @@ impl Engine {
         mode: Mode,
         group: SocketAddrV4,
         options: ListenOptions,
-        engine_end: impl Into<PrivateFd>,
+        engine_end: &PrivateFd,
     ) -> io::Result<Handle> {
         let target = Target {
             carriage,
             mode,
             group,
-            engine_end: engine_end.into(),
+            engine_end: self.pass(engine_end)?,
         };
         self.call(|reply| Request::Listen(target, Box::new(options), reply))
     }
@@ -267,8 +270,10 @@ impl Engine {
     /// The main thread is about to end, and the process is not. When the engine's is the last thread the
     /// process exits with status 0, as it would without it.
     pub fn main_thread_leaves(&self) {
-        // Without an engine there is no thread that keeps the process.
-        let _ = self.submit(Request::MainThreadLeaves);
+        if self.is_here() {
+            // Without another thread the process stays until it is told to end.
+            let _ = last::watch();
+        }
     }
 
     /// Called as the process ends (D5), or before it becomes another program. Senders that say so are waited for,
@@ -277,17 +282,20 @@ impl Engine {
     /// not wait again for what the first gave up. Async-signal-safe, as `_exit` is.
     pub fn leave(&self, occasion: Occasion, limit: Duration) {
         if self.is_here() {
-            let wake = self.shared.wake.as_raw_fd();
-            let gate = self.shared.gate;
-            gate.wait(occasion, limit, || sys::eventfd_signal(wake));
+            let Shared { line, gate, .. } = self.shared;
+            gate.wait(occasion, limit, || {
+                line.wake();
+            });
         }
     }
 
     /// After [`Self::leave`] for [`Occasion::Exec`]: it failed, and the engine goes on here. Async-signal-safe.
     pub fn stay(&self) {
         if self.is_here() {
-            let wake = self.shared.wake.as_raw_fd();
-            self.shared.gate.call_off(|| sys::eventfd_signal(wake));
+            let Shared { line, gate, .. } = self.shared;
+            gate.call_off(|| {
+                line.wake();
+            });
         }
     }
 
@@ -297,8 +305,29 @@ impl Engine {
         if !self.is_here() || self.shared.requests.send(request).is_err() {
             return false;
         }
-        sys::eventfd_signal(self.shared.wake.as_raw_fd());
-        true
+        self.shared.line.wake()
+    }
+
+    /// Send an engine end to the engine, for the request that follows.
+    fn pass(&self, engine_end: &PrivateFd) -> io::Result<Ticket> {
+        let gone = || io::Error::from_raw_os_error(libc::EIO);
+        if !self.is_here() {
+            return Err(gone());
+        }
+        let ticket = self.shared.line.pass(engine_end);
+        ticket.map_err(|e| match e.raw_os_error() {
+            Some(libc::EPIPE | libc::EBADF | libc::ENOTSOCK) => gone(),
+            _ => e,
+        })
+    }
+
+    /// The program wants this number, which is private: use another from now on, if it is the engine's line. The
+    /// old one stays open for the caller to let it name something else. One call at a time.
+    ///
+    /// # Errors
+    /// `EMFILE` there is no other number; `EBUSY` a thread is still using this one.
+    pub fn vacate(&self, number: RawFd) -> io::Result<()> {
+        self.shared.line.vacate(number)
     }
 
     fn call<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> io::Result<T> {

@@ -6,7 +6,7 @@
 use super::config::SendOptions;
 use super::iface::Interface;
 use super::log::Level;
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use super::{sys, udp};
 use crate::log_line;
 use socket2::{Protocol, SockFilter, SockRef, Type};
@@ -25,7 +25,7 @@ const ROUTER_ALERT: [u8; 4] = [0x94, 0x04, 0, 0];
 pub(super) const OVERHEAD: usize = 20 + ROUTER_ALERT.len();
 
 /// A raw socket that passes nothing until [`attach`] says what.
-fn socket() -> io::Result<PrivateFd> {
+fn socket() -> io::Result<EngineFd> {
     let socket = udp::open(Type::RAW, Protocol::from(IPPROTO_PGM)).inspect_err(|error| {
         if error.raw_os_error() == Some(libc::EPERM) {
             log_line!(
@@ -45,14 +45,14 @@ fn socket() -> io::Result<PrivateFd> {
 }
 
 /// Socket for unicast, and to send unicast from.
-pub(super) fn unicast() -> io::Result<PrivateFd> {
+pub(super) fn unicast() -> io::Result<EngineFd> {
     let socket = socket()?;
     udp::prepare_receive(&socket)?;
     Ok(socket)
 }
 
 /// Socket that receives one group from one interface.
-pub(super) fn group(group: Ipv4Addr, iface: &Interface) -> io::Result<PrivateFd> {
+pub(super) fn group(group: Ipv4Addr, iface: &Interface) -> io::Result<EngineFd> {
     let socket = socket()?;
     udp::prepare_receive(&socket)?;
     SockRef::from(&socket).bind(&SocketAddrV4::new(group, 0).into())?;
@@ -65,7 +65,7 @@ pub(super) fn source(
     group: Ipv4Addr,
     iface: &Interface,
     options: &SendOptions,
-) -> io::Result<[PrivateFd; 2]> {
+) -> io::Result<[EngineFd; 2]> {
     let [plain, alert] = [socket()?, socket()?];
     sys::set_ip_options(alert.as_raw_fd(), ROUTER_ALERT)?;
     for socket in [&plain, &alert] {
@@ -106,7 +106,7 @@ pub(super) enum Upstream {
 }
 
 /// Put a filter in place of the one before, at once.
-pub(super) fn attach(socket: &PrivateFd, ports: &Ports) -> io::Result<()> {
+pub(super) fn attach(socket: &EngineFd, ports: &Ports) -> io::Result<()> {
     let program: Vec<_> = ports
         .program()
         .iter()

@@ -14,7 +14,7 @@
 //! is the engine's process, `NONCE` 16 hexadecimal digits, `MODE` `m` or `s`, followed by `n` for native PGM,
 //! `LOCAL` and `PEER` `a.b.c.d:port`, `HANDLE` hexadecimal.
 
-use super::private::PrivateFd;
+use super::private::{EngineFd, PrivateFd};
 use super::unix::{self, Name};
 use super::{Handle, Mode};
 use std::io::{self, Write};
@@ -116,7 +116,23 @@ impl Mode {
 pub fn make_pair(mode: Mode, native: bool, role: Role) -> io::Result<(OwnedFd, PrivateFd)> {
     let (app, engine) = unix::socket_pair(mode.kind())?;
     let engine = PrivateFd::from(engine);
-    for fd in [app.as_raw_fd(), engine.as_raw_fd()] {
+    prepare(app.as_raw_fd(), engine.as_raw_fd(), mode, native, role)?;
+    Ok((app, engine))
+}
+
+/// The same in the engine's table: the app end is to be sent to the program.
+pub(super) fn make_engine_pair(
+    mode: Mode,
+    native: bool,
+    role: Role,
+) -> io::Result<(EngineFd, EngineFd)> {
+    let (app, engine) = unix::socket_pair(mode.kind())?;
+    prepare(app.as_raw_fd(), engine.as_raw_fd(), mode, native, role)?;
+    Ok((EngineFd::from(app), EngineFd::from(engine)))
+}
+
+fn prepare(app: RawFd, engine: RawFd, mode: Mode, native: bool, role: Role) -> io::Result<()> {
+    for fd in [app, engine] {
         unix::set_option(fd, libc::SO_SNDBUF, SEND_BUFFER)?;
     }
     let mut name = Name::new();
@@ -126,8 +142,7 @@ pub fn make_pair(mode: Mode, native: bool, role: Role) -> io::Result<(OwnedFd, P
         "\0pgmshim/1/{role}/{pid}/{:016x}/{mode}",
         unix::random()?
     )?;
-    unix::bind(app.as_raw_fd(), &name)?;
-    Ok((app, engine))
+    unix::bind(app, &name)
 }
 
 /// Make an app end one that is never writable: what `poll` says of a listener or a session.

@@ -1,11 +1,18 @@
-//! The engine's own descriptors: known to the whole process, so that the shim can refuse the program's
-//! calls on them, and closed in the child of a fork, where no engine thread exists.
+//! Whose a descriptor is. The engine thread has a descriptor table of its own (see [`super::table`]): what is
+//! in it is an [`EngineFd`]. What the library must have in the program's table is a [`PrivateFd`]: known to the whole
+//! process, so that the shim can refuse the program's calls on it, and closed in the child of a fork, where no
+//! engine thread exists.
+//!
+//! A number means another file in the other table, so neither type can be sent to another thread. The way from
+//! one table to the other is [`super::line`].
 //!
 //! Everything here but [`PrivateFd::from`] is async-signal-safe.
 
 use super::sys;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Descriptors with higher numbers are not protected; `nr_open` of a stock kernel is this.
@@ -26,7 +33,8 @@ fn place(fd: RawFd) -> Option<(usize, u64)> {
     Some((fd / 64, 1 << (fd % 64)))
 }
 
-fn register(fd: RawFd) {
+/// The descriptor is the library's from now on.
+pub(super) fn register(fd: RawFd) {
     if let Some((word, bit)) = place(fd) {
         FIRST.fetch_min(word, Ordering::SeqCst);
         END.fetch_max(word + 1, Ordering::SeqCst);
@@ -34,19 +42,20 @@ fn register(fd: RawFd) {
     }
 }
 
-fn unregister(fd: RawFd) {
+/// The number is the program's again.
+pub(super) fn unregister(fd: RawFd) {
     if let Some((word, bit)) = place(fd) {
         BITS[word].fetch_and(!bit, Ordering::SeqCst);
     }
 }
 
-/// Whether the descriptor is the engine's own, so that the program must not touch it.
+/// Whether the descriptor is the library's own, so that the program must not touch it.
 #[must_use]
 pub fn is_private_fd(fd: RawFd) -> bool {
     place(fd).is_some_and(|(word, bit)| BITS[word].load(Ordering::Relaxed) & bit != 0)
 }
 
-/// Call `f` with each of the engine's own descriptors, in ascending order.
+/// Call `f` with each of the library's own descriptors in the program's table, in ascending order.
 pub fn for_each_private_fd(mut f: impl FnMut(RawFd)) {
     let first = FIRST.load(Ordering::SeqCst);
     for (word, bits) in BITS
@@ -64,7 +73,7 @@ pub fn for_each_private_fd(mut f: impl FnMut(RawFd)) {
     }
 }
 
-/// In the child of a fork: close the engine's descriptors (they are the parent's engine's) and make every
+/// In the child of a fork: close the library's descriptors (they lead to the parent's engine) and make every
 /// call of an [`super::Engine`] started before answer EIO. The child may start an engine of its own.
 ///
 /// Async-signal-safe. `close` is the bare system call, since the hooks guard these descriptors.
@@ -97,9 +106,33 @@ pub fn is_engine_thread() -> bool {
     IS_ENGINE.get()
 }
 
-/// A descriptor of the engine: CLOEXEC, numbered high, registered until it is closed.
+/// A descriptor in the engine thread's table.
 #[derive(Debug)]
-pub struct PrivateFd(OwnedFd);
+pub(super) struct EngineFd(OwnedFd, PhantomData<*const ()>);
+
+impl From<OwnedFd> for EngineFd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd, PhantomData)
+    }
+}
+
+impl AsRawFd for EngineFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for EngineFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A descriptor of the library's in the program's table: CLOEXEC, numbered high, registered until it is closed.
+///
+/// Any thread may use it, but it stays with the one that has it: it cannot be sent.
+#[derive(Debug)]
+pub struct PrivateFd(OwnedFd, PhantomData<MutexGuard<'static, ()>>);
 
 impl From<OwnedFd> for PrivateFd {
     fn from(fd: OwnedFd) -> Self {
@@ -110,7 +143,27 @@ impl From<OwnedFd> for PrivateFd {
             sys::high(fd)
         };
         register(fd.as_raw_fd());
-        Self(fd)
+        Self(fd, PhantomData)
+    }
+}
+
+impl PrivateFd {
+    /// The program wants this number, which is private: another descriptor for the same file. The old one stays
+    /// open for the caller to let it name something else.
+    ///
+    /// # Errors
+    /// `EMFILE`: nothing has changed.
+    pub fn vacate(number: RawFd) -> std::io::Result<Self> {
+        let new = Self::elsewhere(number)?;
+        unregister(number);
+        Ok(new)
+    }
+
+    /// A duplicate of `fd` under another number, a high one if there is any.
+    pub(super) fn elsewhere(fd: RawFd) -> std::io::Result<Self> {
+        let fd = sys::duplicate_high(fd).or_else(|_| super::unix::duplicate(fd))?;
+        register(fd.as_raw_fd());
+        Ok(Self(fd, PhantomData))
     }
 }
 
@@ -146,7 +199,7 @@ impl FromRawFd for PrivateFd {
     unsafe fn from_raw_fd(fd: RawFd) -> Self {
         register(fd);
         // SAFETY: the caller owns `fd`.
-        Self(unsafe { OwnedFd::from_raw_fd(fd) })
+        Self(unsafe { OwnedFd::from_raw_fd(fd) }, PhantomData)
     }
 }
 

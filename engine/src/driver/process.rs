@@ -4,10 +4,10 @@
 //! no lock of libc's is taken that a thread interrupted by a signal may hold, and the parent's `wait` and SIGCHLD
 //! handler need not hear of it.
 
-use super::private;
-use super::sys::check;
+use super::private::EngineFd;
+use super::sys::{check, own};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 /// Which side of a fork this is.
@@ -107,38 +107,16 @@ pub(super) fn detach() {
     }
 }
 
-/// Close every descriptor that is not the engine's.
-pub(super) fn close_all_others() {
-    let mut next = 0;
-    private::for_each_private_fd(|fd| {
-        close_range(next, fd - 1);
-        next = fd + 1;
-    });
-    close_range(next, libc::c_int::MAX);
-}
-
-fn close_range(first: RawFd, last: RawFd) {
-    if first > last {
-        return;
-    }
-    // SAFETY: the numbers are not the engine's, and of the program nothing runs in this process. The bare
-    // system calls, since this library's hooks guard the engine's descriptors.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    if result == 0 {
-        return;
-    }
-    // Before Linux 5.9. No process has more descriptors than this unless it was made to.
-    let mut limit = libc::rlimit {
-        rlim_cur: 1 << 20,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is writable.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    let end = limit.rlim_cur.min(1 << 20) as RawFd;
-    for fd in first..=last.min(end) {
-        // SAFETY: as above.
-        unsafe { libc::syscall(libc::SYS_close, fd) };
-    }
+/// A duplicate of a process's descriptor, in the calling thread's table.
+///
+/// # Errors
+/// `EBADF` it is not open; `ENOSYS` before Linux 5.6; `EPERM` in some sandboxes.
+pub(super) fn descriptor_of(pid: u32, fd: RawFd) -> io::Result<EngineFd> {
+    let call = |result: libc::c_long| own(result as libc::c_int).map(EngineFd::from);
+    // SAFETY: no memory is involved in either call.
+    let process = call(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: as above.
+    call(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })
 }
 
 /// Wait until `fd` can be read or its other end is closed, at most `limit`. Whether it is.

@@ -1,12 +1,12 @@
 //! The process that goes on with the engine when the program's ends (design D5).
 //!
 //! The engine's thread forks between two turns of its loop, so that the child has the whole engine in a state
-//! of rest: the same memory, descriptors and epoll set. It closes what is the program's, detaches and
-//! says that it is ready. From then on one octet decides which of the two goes on:
+//! of rest: the same memory, descriptors and epoll set. Of the program's descriptors it has none, as the engine's
+//! thread has none. It detaches and says that it is ready. From then on one octet decides which of the two goes on:
 //!
 //! ```text
 //! engine of the program        successor
-//!   fork twice ───────────────▶  close, detach, try the heap
+//!   fork twice ───────────────▶  detach, try the heap
 //!   ◀──────────────── READY ───  wait
 //!   GO, or end-of-file ───────▶  the engine runs here; the other never again
 //!   STAY ─────────────────────▶  end; the engine runs on there
@@ -16,7 +16,7 @@
 //! program must have no child that it did not make; it does not even wait for the first one.
 
 use super::log;
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use super::process::{self, Fork};
 use super::unix;
 use crate::log_line;
@@ -58,7 +58,7 @@ pub(super) enum Place {
 
 /// A process that waits for a word.
 #[derive(Debug)]
-pub(super) struct Successor(PrivateFd);
+pub(super) struct Successor(EngineFd);
 
 impl Successor {
     /// The engine goes on over there, and never again here.
@@ -91,7 +91,7 @@ pub(super) fn beget() -> io::Result<Place> {
 
 fn try_to_beget() -> io::Result<Place> {
     let (ours, theirs) = unix::socket_pair(libc::SOCK_SEQPACKET)?;
-    let (ours, theirs) = (PrivateFd::from(ours), PrivateFd::from(theirs));
+    let (ours, theirs) = (EngineFd::from(ours), EngineFd::from(theirs));
     let first = match process::fork_silently()? {
         Fork::Parent(pid) => pid,
         Fork::Child => match process::fork_plainly() {
@@ -119,11 +119,10 @@ fn try_to_beget() -> io::Result<Place> {
 }
 
 /// The new process: returns when it is to go on.
-fn succeed(line: &PrivateFd) -> Place {
+fn succeed(line: &EngineFd) -> Place {
     IS_SUCCESSOR.store(true, Ordering::Relaxed);
     process::detach();
-    process::close_all_others();
-    // Its stderr is closed, and the number may become another's.
+    // The program's stderr is not its business.
     log::set_level(log::Level::Off);
     process::end_unless_again_within(HEAP);
     drop(black_box(Vec::<u8>::with_capacity(black_box(NOT_CACHED))));
@@ -158,12 +157,12 @@ mod tests {
     use super::*;
 
     /// The other end of what a successor holds: closed when it has ended.
-    fn witness() -> (PrivateFd, PrivateFd) {
+    fn witness() -> (EngineFd, EngineFd) {
         let (ours, theirs) = unix::socket_pair(libc::SOCK_SEQPACKET).expect("pair");
-        (PrivateFd::from(ours), PrivateFd::from(theirs))
+        (EngineFd::from(ours), EngineFd::from(theirs))
     }
 
-    fn word(fd: &PrivateFd) -> Option<u8> {
+    fn word(fd: &EngineFd) -> Option<u8> {
         assert!(process::is_readable_within(
             fd.as_raw_fd(),
             Some(Duration::from_secs(20))
@@ -172,7 +171,7 @@ mod tests {
     }
 
     /// What a successor does in these tests: say its name and end.
-    fn speak(fd: &PrivateFd) -> ! {
+    fn speak(fd: &EngineFd) -> ! {
         let _ = unix::send(fd.as_raw_fd(), b"!");
         process::leave(0)
     }

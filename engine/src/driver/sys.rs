@@ -3,7 +3,7 @@
 //! Everything here works on borrowed descriptors and plain memory; policy lives in the callers. The
 //! libc functions called may be this library's own hooks, which pass the engine thread through.
 
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use arrayvec::ArrayVec;
 use std::ffi::CStr;
 use std::io;
@@ -34,52 +34,38 @@ pub(super) fn own(result: libc::c_int) -> io::Result<OwnedFd> {
 /// Move a descriptor to a high number, CLOEXEC, so that the program never sees its own numbering
 /// change. Stays where it is when the limit on descriptors leaves no room.
 pub(super) fn high(fd: OwnedFd) -> OwnedFd {
+    duplicate_high(fd.as_raw_fd()).unwrap_or(fd)
+}
+
+/// Another descriptor of the same file: CLOEXEC, with a high number.
+pub(super) fn duplicate_high(fd: RawFd) -> io::Result<OwnedFd> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: `limit` is a valid rlimit for the kernel to fill.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return fd;
-    }
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
     // High, but not so high that the kernel's descriptor table grows beyond a few pages.
-    let base = limit.rlim_cur.min(4096) / 4 * 3;
-    let Ok(base) = libc::c_int::try_from(base) else {
-        return fd;
-    };
+    let base = (limit.rlim_cur.min(4096) / 4 * 3) as libc::c_int;
     // SAFETY: F_DUPFD_CLOEXEC takes an int and touches no memory of ours.
-    own(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, base) }).unwrap_or(fd)
-}
-
-/// An event counter to wake the engine thread with: CLOEXEC, non-blocking, numbered high.
-pub(super) fn eventfd() -> io::Result<PrivateFd> {
-    // SAFETY: no memory is involved.
-    own(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(PrivateFd::from)
-}
-
-/// Add one to an eventfd. It can only fail when the counter is full, and then it is readable anyway.
-pub(super) fn eventfd_signal(fd: RawFd) {
-    let one = 1_u64;
-    // SAFETY: eight octets are readable at `one`.
-    unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
-}
-
-/// Reset an eventfd to zero.
-pub(super) fn eventfd_clear(fd: RawFd) {
-    let mut count = 0_u64;
-    // SAFETY: eight octets are writable at `count`.
-    unsafe { libc::read(fd, (&raw mut count).cast(), size_of::<u64>()) };
+    own(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, base) })
 }
 
 /// An epoll set.
 #[derive(Debug)]
-pub(super) struct Epoll(PrivateFd);
+pub(super) struct Epoll(EngineFd);
+
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 impl Epoll {
     /// An empty set.
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: no memory is involved.
-        own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Self(PrivateFd::from(fd)))
+        own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(|fd| Self(EngineFd::from(fd)))
     }
 
     fn control(

@@ -3,17 +3,18 @@
 use super::carrier::Carrier;
 use super::config::{Defaults, Linger};
 use super::gate::Keeper;
-use super::last::Watch;
+use super::line::{self, EngineEnd, ProgramEnd};
 use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
+use super::private::{self, EngineFd};
 use super::successor::{self, Place, Successor};
-use super::sys::{self, Epoll};
-use super::{Carriage, Handle, Reply, Request, log, private, process, unix};
+use super::sys::Epoll;
+use super::{Carriage, Handle, Reply, Request, Target, log, process, table, unix};
 use crate::log_line;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::RawFd;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,25 +25,46 @@ const EVENTS: usize = 64;
 /// No recursion and no big arrays but those of a batch.
 const STACK: usize = 512 << 10;
 
-/// Start the engine thread.
+/// How often to look what the program wants when it cannot say so.
+const CUT_PERIOD: Duration = Duration::from_millis(50);
+
+/// Start the engine thread, and wait until it has its own descriptors.
 pub(super) fn spawn(
     defaults: Defaults,
-    wake: RawFd,
     requests: Receiver<Request>,
     gate: Keeper,
-) -> io::Result<()> {
-    let reactor = Reactor::new(defaults, wake, requests, gate)?;
+) -> io::Result<ProgramEnd> {
+    let (ours, theirs) = line::pair()?;
+    let number = theirs.as_raw_fd();
+    let (report, started) = crossbeam_channel::bounded(1);
+    let run = move || {
+        private::this_is_the_engine();
+        let reactor = table::leave_the_programs(number)
+            .and_then(|(line, epoll)| Reactor::new(defaults, epoll, line, requests, gate));
+        let (result, reactor) = match reactor {
+            Ok(reactor) => (Ok(()), Some(reactor)),
+            Err(e) => (Err(e), None),
+        };
+        // Who waits for it does so until it comes.
+        let _ = report.send(result);
+        if let Some(reactor) = reactor {
+            live(reactor);
+        }
+    };
     let builder = thread::Builder::new()
         .name("pgmshim".into())
         .stack_size(STACK);
-    let run = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| reactor.run()));
-        if successor::is_here() {
-            process::leave(result.is_err().into());
-        }
-    };
     unix::with_signals_blocked(|| builder.spawn(run))?;
-    Ok(())
+    let gone = |_| Err(io::Error::from_raw_os_error(libc::EIO));
+    started.recv().unwrap_or_else(gone)?;
+    Ok(ours)
+}
+
+fn live(reactor: Reactor) {
+    let result = catch_unwind(AssertUnwindSafe(|| reactor.run()));
+    if successor::is_here() {
+        process::leave(result.is_err().into());
+    }
 }
 
 #[derive(Debug)]
@@ -50,7 +72,9 @@ struct Reactor {
     cx: Context,
     links: BTreeMap<u32, (Carriage, Link)>,
     last_serial: u32,
-    wake: RawFd,
+    line: EngineEnd,
+    /// The program has closed its end of the line, behind our back: there is nothing to wait for but time.
+    is_cut: bool,
     requests: Receiver<Request>,
     /// Where the end of the process waits for the sources to finish.
     gate: Keeper,
@@ -60,8 +84,6 @@ struct Reactor {
     gave_up: bool,
     /// Nobody can take over.
     is_alone: bool,
-    /// Whether this is the last thread.
-    watch: Watch,
     /// There is more to do than the last round did.
     busy: bool,
 }
@@ -69,12 +91,17 @@ struct Reactor {
 impl Reactor {
     fn new(
         defaults: Defaults,
-        wake: RawFd,
+        epoll: Epoll,
+        line: EngineFd,
         requests: Receiver<Request>,
         gate: Keeper,
     ) -> io::Result<Self> {
-        let epoll = Epoll::new()?;
-        epoll.add(wake, libc::EPOLLIN.cast_unsigned(), Token::Wake.pack())?;
+        let line = EngineEnd::new(line);
+        epoll.add(
+            line.as_raw_fd(),
+            libc::EPOLLIN.cast_unsigned(),
+            Token::Wake.pack(),
+        )?;
         Ok(Self {
             cx: Context {
                 epoll,
@@ -87,19 +114,18 @@ impl Reactor {
             },
             links: BTreeMap::new(),
             last_serial: 0,
-            wake,
+            line,
+            is_cut: false,
             requests,
             gate,
             closing: Vec::new(),
             gave_up: false,
             is_alone: false,
-            watch: Watch::default(),
             busy: false,
         })
     }
 
     fn run(mut self) {
-        private::this_is_the_engine();
         unix::sharpen_timers();
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         loop {
@@ -121,8 +147,8 @@ impl Reactor {
             if successor::is_here() && self.links.is_empty() {
                 return;
             }
-            if self.watch.due().is_some() {
-                self.watch.look(Instant::now());
+            if self.is_cut {
+                self.look();
             }
         }
     }
@@ -135,7 +161,8 @@ impl Reactor {
             .links
             .values()
             .filter_map(|(_, link)| link.poll_timeout());
-        let own = self.gate.deadline().into_iter().chain(self.watch.due());
+        let look = self.is_cut.then(|| Instant::now() + CUT_PERIOD);
+        let own = self.gate.deadline().into_iter().chain(look);
         let closing = self.closing.iter().map(|(_, until, _)| *until);
         let due = links.chain(own).chain(closing).min()?;
         Some(due.saturating_duration_since(Instant::now()))
@@ -144,11 +171,11 @@ impl Reactor {
     fn dispatch(&mut self, token: Token, events: u32) {
         match token {
             Token::Wake => {
-                sys::eventfd_clear(self.wake);
-                self.handle_requests();
-                if self.gate.look() {
-                    self.last_call();
+                if !self.line.receive() {
+                    self.is_cut = self.cx.epoll.remove(self.line.as_raw_fd()).is_ok();
+                    log_line!(log::Level::Warn, "somebody closed the library's descriptor");
                 }
+                self.look();
             }
             Token::Port(serial, port) => {
                 self.with_link(serial, |link, cx| link.receive(port, cx));
@@ -156,6 +183,14 @@ impl Reactor {
             Token::Relay(serial, key) => {
                 self.with_link(serial, |link, cx| link.on_ready(key, events, cx));
             }
+        }
+    }
+
+    /// See what the program's threads want.
+    fn look(&mut self) {
+        self.handle_requests();
+        if self.gate.look() {
+            self.last_call();
         }
     }
 
@@ -208,13 +243,15 @@ impl Reactor {
     fn handle_request(&mut self, request: Request) {
         match request {
             Request::Connect(target, options, reply) => {
-                let serial = self.link(target.carriage);
-                let result = self.on_link(serial, |link, cx| link.connect(target, &options, cx));
+                let result = self.begin(&target, |link, end, cx| {
+                    link.connect(&target, end, &options, cx)
+                });
                 let _ = reply.send(result);
             }
             Request::Listen(target, options, reply) => {
-                let serial = self.link(target.carriage);
-                let result = self.on_link(serial, |link, cx| link.listen(target, *options, cx));
+                let result = self.begin(&target, |link, end, cx| {
+                    link.listen(&target, end, *options, cx)
+                });
                 let _ = reply.send(result);
             }
             Request::Check(carriage, group, wanted, reply) => {
@@ -257,7 +294,6 @@ impl Reactor {
                     let _ = reply.send(Ok(()));
                 }
             }
-            Request::MainThreadLeaves => self.watch.begin(Instant::now()),
         }
     }
 
@@ -276,13 +312,17 @@ impl Reactor {
         Ok(serial)
     }
 
-    fn on_link<T>(
+    /// Begin something on a link with the engine end that came for it.
+    fn begin<T>(
         &mut self,
-        serial: io::Result<u32>,
-        f: impl FnOnce(&mut Link, &mut Context) -> io::Result<T>,
+        target: &Target,
+        f: impl FnOnce(&mut Link, EngineFd, &mut Context) -> io::Result<T>,
     ) -> io::Result<T> {
+        let end = self.line.take(target.engine_end)?;
+        let serial = self.link(target.carriage)?;
         let gone = || Err(io::Error::from_raw_os_error(libc::EIO));
-        self.with_link(serial?, f).unwrap_or_else(gone)
+        self.with_link(serial, |link, cx| f(link, end, cx))
+            .unwrap_or_else(gone)
     }
 
     fn check(&self, carriage: Carriage, group: Ipv4Addr, wanted: &[Ipv4Addr]) -> io::Result<()> {
@@ -380,8 +420,12 @@ impl Reactor {
                 return successor.stay();
             }
             self.gate.open();
-            process::is_readable_within(self.wake, None);
-            sys::eventfd_clear(self.wake);
+            if self.is_cut {
+                thread::sleep(CUT_PERIOD);
+            } else {
+                process::is_readable_within(self.line.as_raw_fd(), None);
+                self.is_cut = !self.line.receive();
+            }
             self.gate.look();
         }
     }
@@ -389,9 +433,9 @@ impl Reactor {
     /// This is the successor. What belongs to the program's end only is over.
     fn succeed(&mut self) {
         // The program's process goes on using it.
-        let _ = self.cx.epoll.remove(self.wake);
+        let _ = self.cx.epoll.remove(self.line.as_raw_fd());
+        self.is_cut = false;
         self.gate.open();
-        self.watch = Watch::default();
         // Their threads are not here, and what they locked stays locked.
         std::mem::forget(std::mem::take(&mut self.closing));
         for (_, link) in self.links.values_mut() {
@@ -406,14 +450,11 @@ mod tests {
     use super::super::config::UdpEncap;
     use super::super::gate::Gate;
     use super::super::pair::{Role, make_pair};
-    use super::super::{Mode, SenderInfo, Target};
+    use super::super::{Mode, SenderInfo};
     use super::*;
+    use crossbeam_channel::Sender;
     use std::net::{SocketAddrV4, UdpSocket};
-    use std::os::fd::{AsRawFd, OwnedFd};
-
-    fn keeper() -> Keeper {
-        Keeper::new(Gate::new())
-    }
+    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
     /// Ports nobody uses.
     fn carriage() -> Carriage {
@@ -422,7 +463,27 @@ mod tests {
         Carriage::Udp(UdpEncap { unicast, multicast })
     }
 
-    fn connect(reactor: &mut Reactor, carriage: Carriage) -> (OwnedFd, SenderInfo) {
+    /// A reactor in this thread, with the program's end of its line.
+    fn reactor() -> (Reactor, Sender<Request>, ProgramEnd) {
+        let (program, engine) = line::pair().expect("a line");
+        let engine = engine.as_fd().try_clone_to_owned().expect("a descriptor");
+        let (requests, incoming) = crossbeam_channel::unbounded();
+        let epoll = Epoll::new().expect("epoll");
+        let reactor = Reactor::new(
+            Defaults::default(),
+            epoll,
+            engine.into(),
+            incoming,
+            Keeper::new(Gate::new()),
+        );
+        (reactor.expect("reactor"), requests, program)
+    }
+
+    fn connect(
+        reactor: &mut Reactor,
+        program: &ProgramEnd,
+        carriage: Carriage,
+    ) -> (OwnedFd, SenderInfo) {
         let (app, engine_end) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 255, 3, 7), 7500);
         let mut options = Box::new(reactor.cx.defaults.send.clone());
@@ -431,7 +492,7 @@ mod tests {
             carriage,
             mode: Mode::Message,
             group,
-            engine_end,
+            engine_end: program.pass(&engine_end).expect("passed"),
         };
         let (reply, answer) = crossbeam_channel::bounded(1);
         reactor.handle_request(Request::Connect(target, options, reply));
@@ -440,13 +501,10 @@ mod tests {
 
     #[test]
     fn a_panic_closes_one_carriage_and_nothing_else() {
-        let wake = sys::eventfd().expect("eventfd");
-        let (_requests, incoming) = crossbeam_channel::unbounded();
-        let mut reactor = Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming, keeper())
-            .expect("reactor");
+        let (mut reactor, _requests, program) = reactor();
         let [poisoned, sound] = [0, 0].map(|_| carriage());
-        let (closed, info) = connect(&mut reactor, poisoned);
-        let (open, _) = connect(&mut reactor, sound);
+        let (closed, info) = connect(&mut reactor, &program, poisoned);
+        let (open, _) = connect(&mut reactor, &program, sound);
         let Token::Relay(serial, _) = Token::unpack(info.id.0) else {
             panic!("a sender's handle names a relay")
         };
@@ -461,15 +519,12 @@ mod tests {
             "the program is told"
         );
         assert!(!unix::is_write_closed(open.as_raw_fd()));
-        connect(&mut reactor, poisoned);
+        connect(&mut reactor, &program, poisoned);
     }
 
     #[test]
     fn who_asks_is_never_left_waiting() {
-        let wake = sys::eventfd().expect("eventfd");
-        let (requests, incoming) = crossbeam_channel::unbounded();
-        let mut reactor = Reactor::new(Defaults::default(), wake.as_raw_fd(), incoming, keeper())
-            .expect("reactor");
+        let (mut reactor, requests, _program) = reactor();
         let (reply, answer) = crossbeam_channel::bounded(1);
         requests
             .send(Request::Unsent(Handle(u64::MAX), reply))

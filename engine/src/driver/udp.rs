@@ -5,7 +5,7 @@
 
 use super::config::SendOptions;
 use super::iface::Interface;
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use super::sys;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
 use std::io;
@@ -20,19 +20,19 @@ const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Send buffer, octets, if the system allows: a few batches.
 const SEND_BUFFER: usize = 1 << 20;
 
-fn socket() -> io::Result<PrivateFd> {
+fn socket() -> io::Result<EngineFd> {
     open(Type::DGRAM, Protocol::UDP)
 }
 
 /// A non-blocking socket that is the engine's own.
-pub(super) fn open(kind: Type, protocol: Protocol) -> io::Result<PrivateFd> {
+pub(super) fn open(kind: Type, protocol: Protocol) -> io::Result<EngineFd> {
     let socket = Socket::new(Domain::IPV4, kind.nonblocking(), Some(protocol))?;
-    Ok(PrivateFd::from(OwnedFd::from(socket)))
+    Ok(EngineFd::from(OwnedFd::from(socket)))
 }
 
 /// What sockets that receive have in common: they share their address, and membership alone says which
 /// multicast they get (without IP_MULTICAST_ALL=0 it is whatever any process of the host has joined).
-pub(super) fn prepare_receive(socket: &PrivateFd) -> io::Result<()> {
+pub(super) fn prepare_receive(socket: &EngineFd) -> io::Result<()> {
     SockRef::from(socket).set_reuse_address(true)?;
     SockRef::from(socket).set_multicast_all_v4(false)?;
     sys::set_receive_buffer(socket.as_raw_fd(), RECEIVE_BUFFER)
@@ -41,7 +41,7 @@ pub(super) fn prepare_receive(socket: &PrivateFd) -> io::Result<()> {
 /// What sockets of a source have in common: interface, source address and options, connected to
 /// `group`, so that the kernel looks the route up once.
 pub(super) fn prepare_source(
-    socket: &PrivateFd,
+    socket: &EngineFd,
     group: SocketAddrV4,
     iface: &Interface,
     options: &SendOptions,
@@ -62,7 +62,7 @@ pub(super) fn prepare_source(
 }
 
 /// Join `group` on exactly this interface.
-pub(super) fn join(socket: &PrivateFd, group: Ipv4Addr, iface: &Interface) -> io::Result<()> {
+pub(super) fn join(socket: &EngineFd, group: Ipv4Addr, iface: &Interface) -> io::Result<()> {
     SockRef::from(socket).join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(iface.index))
 }
 
@@ -72,7 +72,7 @@ pub(super) fn join(socket: &PrivateFd, group: Ipv4Addr, iface: &Interface) -> io
 /// else: those that come later need to find it, and those that came earlier need it now. It must not be
 /// set at `bind` without need: then the kernel puts sockets with equal addresses into one group, and Linux
 /// (seen with 6.18) gives multicast that exactly one of them has joined, by its interface, to any of them.
-fn bind(socket: &PrivateFd, addr: SocketAddrV4) -> io::Result<()> {
+fn bind(socket: &EngineFd, addr: SocketAddrV4) -> io::Result<()> {
     let socket = SockRef::from(socket);
     let first = socket.bind(&addr.into());
     socket.set_reuse_port(true)?;
@@ -83,7 +83,7 @@ fn bind(socket: &PrivateFd, addr: SocketAddrV4) -> io::Result<()> {
 }
 
 /// Socket for unicast to `addr` (any address if unspecified), and to send unicast from.
-pub(super) fn unicast(addr: Ipv4Addr, port: u16) -> io::Result<PrivateFd> {
+pub(super) fn unicast(addr: Ipv4Addr, port: u16) -> io::Result<EngineFd> {
     let socket = socket()?;
     prepare_receive(&socket)?;
     bind(&socket, SocketAddrV4::new(addr, port))?;
@@ -91,7 +91,7 @@ pub(super) fn unicast(addr: Ipv4Addr, port: u16) -> io::Result<PrivateFd> {
 }
 
 /// Socket that receives one group from one interface. Bound to the group, so that it gets nothing else.
-pub(super) fn group(group: Ipv4Addr, port: u16, iface: &Interface) -> io::Result<PrivateFd> {
+pub(super) fn group(group: Ipv4Addr, port: u16, iface: &Interface) -> io::Result<EngineFd> {
     let socket = socket()?;
     prepare_receive(&socket)?;
     bind(&socket, SocketAddrV4::new(group, port))?;
@@ -104,7 +104,7 @@ pub(super) fn source(
     group: SocketAddrV4,
     iface: &Interface,
     options: &SendOptions,
-) -> io::Result<PrivateFd> {
+) -> io::Result<EngineFd> {
     let socket = socket()?;
     prepare_source(&socket, group, iface, options)?;
     Ok(socket)

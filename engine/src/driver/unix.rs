@@ -2,7 +2,7 @@
 //!
 //! Counterpart of [`super::sys`], which serves the network. No policy here.
 
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use super::sys::{check, own};
 use arrayvec::ArrayVec;
 use bytes::Bytes;
@@ -246,8 +246,46 @@ pub(super) fn send_with_fd(fd: RawFd, octets: &[u8], passed: RawFd) -> io::Resul
     count(unsafe { libc::sendmsg(fd, &raw const header, flags) })
 }
 
+/// Wait until something can be sent, or nothing ever again.
+pub(super) fn wait_writable(fd: RawFd) {
+    let mut poll = libc::pollfd {
+        fd,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one pollfd. Interrupted it is as good as done.
+    unsafe { libc::poll(&raw mut poll, 1, -1) };
+}
+
+/// Another descriptor of the same file: CLOEXEC, the lowest free number.
+pub(super) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an int and touches no memory of ours.
+    own(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })
+}
+
+/// Receive one message, and a descriptor that came with it, without blocking.
+pub(super) fn receive_with_fd(
+    fd: RawFd,
+    octets: &mut [u8],
+) -> io::Result<(usize, Option<EngineFd>)> {
+    let mut control: Control = [0; 3];
+    let mut vector = libc::iovec {
+        iov_base: octets.as_mut_ptr().cast(),
+        iov_len: octets.len(),
+    };
+    let mut header = empty_header();
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of::<Control>() as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header points to `octets` and `control`, which are writable and outlive the call.
+    let len = count(unsafe { libc::recvmsg(fd, &raw mut header, flags) })?;
+    Ok((len, received_fds(&header).pop_at(0)))
+}
+
 /// Take the descriptors out of a received header.
-fn received_fds(header: &libc::msghdr) -> ArrayVec<PrivateFd, 4> {
+fn received_fds(header: &libc::msghdr) -> ArrayVec<EngineFd, 4> {
     let mut fds = ArrayVec::new();
     // SAFETY: the kernel has filled the control buffer the header points to; the macros stay inside it.
     // Each descriptor in it is new and ours.
@@ -262,7 +300,7 @@ fn received_fds(header: &libc::msghdr) -> ArrayVec<PrivateFd, 4> {
                         .add(i)
                         .read_unaligned();
                     // What does not fit is closed here.
-                    let _ = fds.try_push(PrivateFd::from(OwnedFd::from_raw_fd(fd)));
+                    let _ = fds.try_push(EngineFd::from(OwnedFd::from_raw_fd(fd)));
                 }
             }
             cmsg = libc::CMSG_NXTHDR(header, cmsg);
@@ -279,7 +317,7 @@ pub(super) struct Received {
     /// It was longer and is cut.
     pub(super) truncated: bool,
     /// A descriptor that came with it; further ones are closed.
-    pub(super) fd: Option<PrivateFd>,
+    pub(super) fd: Option<EngineFd>,
 }
 
 /// Buffers to receive a batch of messages of any length. Only what messages really fill costs memory.
@@ -402,11 +440,11 @@ impl Drop for Mapping {
 }
 
 /// An anonymous file with these octets, offset 0, that nobody can change any more.
-pub(super) fn sealed_memfd(octets: &[u8]) -> io::Result<PrivateFd> {
+pub(super) fn sealed_memfd(octets: &[u8]) -> io::Result<EngineFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is NUL-terminated.
     let file = own(unsafe { libc::memfd_create(c"pgm-message".as_ptr(), flags) })?;
-    let file = PrivateFd::from(file);
+    let file = EngineFd::from(file);
     as_file(&file).write_all_at(octets, 0)?;
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
     // SAFETY: F_ADD_SEALS takes an int and touches no memory of ours.
@@ -415,14 +453,14 @@ pub(super) fn sealed_memfd(octets: &[u8]) -> io::Result<PrivateFd> {
 }
 
 /// The standard library's calls on a descriptor that stays its owner's.
-fn as_file(fd: &PrivateFd) -> ManuallyDrop<File> {
+fn as_file(fd: &EngineFd) -> ManuallyDrop<File> {
     // SAFETY: open as long as `fd`, which the caller holds; the file is never dropped, so never closes it.
     ManuallyDrop::new(unsafe { File::from_raw_fd(fd.as_raw_fd()) })
 }
 
 /// The first `len` octets of somebody else's file: mapped if it is sealed, else copied, because a file
 /// that shrinks under a mapping is a SIGBUS.
-pub(super) fn read_file(fd: &PrivateFd, len: usize) -> io::Result<Bytes> {
+pub(super) fn read_file(fd: &EngineFd, len: usize) -> io::Result<Bytes> {
     let file = as_file(fd);
     let meta = file.metadata()?;
     if !meta.is_file() || meta.len() < len as u64 {

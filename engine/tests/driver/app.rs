@@ -61,7 +61,7 @@ impl Net {
     pub(crate) fn sender_with(&self, engine: &Engine, mode: Mode, options: SendOptions) -> Sender {
         let (app, end) = make_pair(mode, false, Role::Fresh).expect("pair");
         let info = engine
-            .connect(self.carriage, mode, self.group, options, end)
+            .connect(self.carriage, mode, self.group, options, &end)
             .expect("connect");
         Sender { app, info }
     }
@@ -79,7 +79,7 @@ impl Net {
         let (app, end) = make_pair(mode, false, Role::Fresh).expect("pair");
         park(app.as_raw_fd()).expect("park");
         let handle = engine
-            .listen(self.carriage, mode, self.group, options, end)
+            .listen(self.carriage, mode, self.group, options, &end)
             .expect("listen");
         Listener { app, handle }
     }

@@ -188,7 +188,7 @@ fn impossible_interfaces_are_refused() {
     let mut options = net.defaults.send.clone();
     options.interface = Some(nowhere);
     let refused = engine
-        .connect(net.carriage, Mode::Message, net.group, options, end)
+        .connect(net.carriage, Mode::Message, net.group, options, &end)
         .expect_err("not ours");
     assert_eq!(refused.raw_os_error(), Some(libc::EADDRNOTAVAIL));
 }

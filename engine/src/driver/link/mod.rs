@@ -11,6 +11,7 @@ pub(in crate::driver) use token::{Key, MAX_SERIAL, Token};
 use crate::driver::carrier::{BATCH, Carrier, Interface, PortId};
 use crate::driver::config::{Defaults, ListenOptions, SendOptions};
 use crate::driver::pair::{Role, name_engine_end};
+use crate::driver::private::EngineFd;
 use crate::driver::relay::{Listener, Sender, Session};
 use crate::driver::sys::Epoll;
 use crate::driver::unix::Inbox;
@@ -184,7 +185,8 @@ impl Link {
 
     pub(in crate::driver) fn connect(
         &mut self,
-        target: Target,
+        target: &Target,
+        end: EngineFd,
         options: &SendOptions,
         cx: &mut Context,
     ) -> io::Result<SenderInfo> {
@@ -193,14 +195,14 @@ impl Link {
         }
         let iface = self.carrier.route(*target.group.ip(), options.interface)?;
         let (id, tsi) = self.open_source(target.group, &iface, options, cx)?;
-        let (key, mode, fd) = (Key::Sender(id), target.mode, target.engine_end.as_raw_fd());
+        let (key, mode, fd) = (Key::Sender(id), target.mode, end.as_raw_fd());
         let info = SenderInfo {
             id: self.handle(key),
             local: SocketAddrV4::new(iface.addr, tsi.sport),
             tsi,
             max_tpdu: self.carrier.max_tpdu(&iface, options),
         };
-        let (end, token) = (target.engine_end, self.token(key));
+        let token = self.token(key);
         let sender = Sender::new(&cx.epoll, id, mode, options.linger, end, token);
         let sender = sender.inspect_err(|_| self.drop_source(id))?;
         self.senders.insert(id, sender);
@@ -275,16 +277,12 @@ impl Link {
 
     pub(in crate::driver) fn listen(
         &mut self,
-        target: Target,
+        target: &Target,
+        end: EngineFd,
         options: ListenOptions,
         cx: &mut Context,
     ) -> io::Result<Handle> {
-        let Target {
-            mode,
-            group,
-            engine_end,
-            ..
-        } = target;
+        let Target { mode, group, .. } = *target;
         let ifaces = self.interfaces(*group.ip(), &options.interfaces)?;
         self.carrier.join(*group.ip(), group.port(), &ifaces)?;
         let mut receiver = options.receiver;
@@ -296,9 +294,9 @@ impl Link {
             receiver,
         };
         let id = self.endpoint.listen(config);
-        let (key, fd) = (Key::Listener(id), engine_end.as_raw_fd());
+        let (key, fd) = (Key::Listener(id), end.as_raw_fd());
         let token = self.token(key);
-        match Listener::new(&cx.epoll, mode, group, ifaces.clone(), engine_end, token) {
+        match Listener::new(&cx.epoll, mode, group, ifaces.clone(), end, token) {
             Ok(listener) => self
                 .listeners
                 .insert(id, listener.with_backlog(options.backlog)),

@@ -1,14 +1,15 @@
 //! What happens to the relays of a link: events, turns, ends.
 
 use super::{Context, Key, Link};
-use crate::driver::pair::{Role, make_pair, park};
+use crate::driver::pair::{Role, make_engine_pair, park};
+use crate::driver::private::EngineFd;
 use crate::driver::relay::{Newborn, Next, Session};
 use crate::driver::{SessionHello, log};
 use crate::endpoint::{Event, ListenerId, SessionId, SourceId};
 use crate::log_line;
 use std::io;
 use std::net::SocketAddrV4;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -166,7 +167,7 @@ impl Link {
         id: ListenerId,
         newborn: Newborn,
         cx: &mut Context,
-    ) -> io::Result<(SessionHello, OwnedFd)> {
+    ) -> io::Result<(SessionHello, EngineFd)> {
         let Newborn { session, tsi, from } = newborn;
         let key = Key::Session(session);
         let (group, mode) = match self.listeners.get(&id) {
@@ -174,7 +175,7 @@ impl Link {
             None => return Err(io::ErrorKind::NotConnected.into()),
         };
         let native = self.carrier.is_native();
-        let (app_end, engine_end) = make_pair(mode, native, Role::Session)?;
+        let (app_end, engine_end) = make_engine_pair(mode, native, Role::Session)?;
         park(app_end.as_raw_fd())?;
         let (handle, peer) = (self.handle(key), SocketAddrV4::new(from, tsi.sport));
         super::give_name(

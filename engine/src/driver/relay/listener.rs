@@ -2,7 +2,7 @@
 
 use super::{End, Next, Pause, is_hang_up};
 use crate::driver::carrier::Interface;
-use crate::driver::private::PrivateFd;
+use crate::driver::private::EngineFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix;
 use crate::driver::{Mode, SessionHello, log};
@@ -12,13 +12,13 @@ use crate::num::Tsi;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 const OUTPUT: u32 = libc::EPOLLOUT.cast_unsigned();
 
 /// Send buffer of a listener: room for about a hundred sessions that the program has not accepted. Each
-/// takes a descriptor of the program, and a program that accepts no more must not run out of them.
+/// takes a descriptor of the engine, and of those there are as many as the program may have.
 const BACKLOG_OCTETS: libc::c_int = 48 << 10;
 
 /// Sessions that wait beyond those, whatever the backlog says: a sender would not repeat what it sent to a
@@ -52,7 +52,7 @@ pub(in crate::driver) struct Listener {
     /// `None` when the application end is closed.
     end: Option<End>,
     /// Application ends that did not fit into the pair, with their announcements.
-    hellos: VecDeque<(SessionHello, PrivateFd)>,
+    hellos: VecDeque<(SessionHello, EngineFd)>,
     pause: Pause,
 }
 
@@ -62,7 +62,7 @@ impl Listener {
         mode: Mode,
         group: SocketAddrV4,
         ifaces: Vec<Interface>,
-        engine_end: PrivateFd,
+        engine_end: EngineFd,
         token: u64,
     ) -> io::Result<Self> {
         unix::set_option(engine_end.as_raw_fd(), libc::SO_SNDBUF, BACKLOG_OCTETS)?;
@@ -129,9 +129,8 @@ impl Listener {
     }
 
     /// Queue the application end of a session for `accept`.
-    pub(in crate::driver) fn announce(&mut self, hello: SessionHello, app_end: OwnedFd) {
-        // It is the program's when the program has received it; as long as it waits here it is ours.
-        self.hellos.push_back((hello, PrivateFd::from(app_end)));
+    pub(in crate::driver) fn announce(&mut self, hello: SessionHello, app_end: EngineFd) {
+        self.hellos.push_back((hello, app_end));
     }
 
     /// A pair could not be had: when to try again.
@@ -177,14 +176,14 @@ fn is_scarce(e: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::pair::{Role, make_pair};
+    use crate::driver::pair::{Role, make_engine_pair};
     use crate::driver::unix::Inbox;
 
     #[test]
     fn announcements_that_do_not_fit_wait_for_an_accept() {
         let epoll = Epoll::new().expect("epoll");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
-        let (app, engine) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
+        let (app, engine) = make_engine_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let mut listener =
             Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
         let announced = 300;
@@ -197,7 +196,7 @@ mod tests {
                 handle,
             };
             let (app_end, _engine_end) =
-                make_pair(Mode::Message, false, Role::Session).expect("pair");
+                make_engine_pair(Mode::Message, false, Role::Session).expect("pair");
             listener.announce(hello, app_end);
         }
         assert_eq!(listener.turn(Instant::now(), &epoll), Next::Wait);
@@ -228,7 +227,7 @@ mod tests {
     fn of_too_many_sessions_the_oldest_give_way() {
         let epoll = Epoll::new().expect("epoll");
         let group = SocketAddrV4::new(Ipv4Addr::new(239, 1, 2, 3), 7500);
-        let (_app, engine) = make_pair(Mode::Message, false, Role::Fresh).expect("pair");
+        let (_app, engine) = make_engine_pair(Mode::Message, false, Role::Fresh).expect("pair");
         let listener =
             Listener::new(&epoll, Mode::Message, group, Vec::new(), engine, 1).expect("listener");
         let mut listener = listener.with_backlog(2000);

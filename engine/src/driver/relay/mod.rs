@@ -11,7 +11,7 @@ pub(super) use listener::{Listener, Newborn};
 pub(super) use sender::Sender;
 pub(super) use session::Session;
 
-use super::private::PrivateFd;
+use super::private::EngineFd;
 use super::sys::Epoll;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -37,14 +37,14 @@ pub(super) enum Next {
 /// An engine end in the epoll set. HUP and ERR are always reported.
 #[derive(Debug)]
 struct End {
-    fd: PrivateFd,
+    fd: EngineFd,
     token: u64,
     /// What it is watched for; `None` when it is not in the set.
     interest: Option<u32>,
 }
 
 impl End {
-    fn new(epoll: &Epoll, fd: PrivateFd, token: u64, interest: u32) -> io::Result<Self> {
+    fn new(epoll: &Epoll, fd: EngineFd, token: u64, interest: u32) -> io::Result<Self> {
         epoll.add(fd.as_raw_fd(), interest, token)?;
         Ok(Self {
             fd,

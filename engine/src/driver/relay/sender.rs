@@ -5,7 +5,7 @@
 
 use super::{End, Next, is_hang_up};
 use crate::driver::config::Linger;
-use crate::driver::private::PrivateFd;
+use crate::driver::private::EngineFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix::{self, BATCH, Inbox, Received, SLOT};
 use crate::driver::{BigMessage, Mode, log};
@@ -73,7 +73,7 @@ impl Sender {
         id: SourceId,
         mode: Mode,
         linger: Linger,
-        engine_end: PrivateFd,
+        engine_end: EngineFd,
         token: u64,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -286,7 +286,7 @@ impl Sender {
     }
 
     /// A message that came as a file.
-    fn take_file(&mut self, file: &PrivateFd, big: BigMessage) {
+    fn take_file(&mut self, file: &EngineFd, big: BigMessage) {
         let result = valid_length(big.len)
             .and_then(|len| unix::read_file(file, len))
             .and_then(|octets| self.take_with(octets, big.whole));

@@ -4,7 +4,7 @@
 //! window, never our memory. The application end is parked: never writable.
 
 use super::{End, Next, Pause, is_hang_up};
-use crate::driver::private::PrivateFd;
+use crate::driver::private::EngineFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix::{self, BATCH};
 use crate::driver::{BigMessage, LostRun, Mode, PAIR_MESSAGE_MAX, log};
@@ -87,7 +87,7 @@ impl Session {
         listener: ListenerId,
         tsi: Tsi,
         mode: Mode,
-        engine_end: PrivateFd,
+        engine_end: EngineFd,
         token: u64,
     ) -> io::Result<Self> {
         Ok(Self {
