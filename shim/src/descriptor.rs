@@ -69,6 +69,25 @@ pub(crate) unsafe fn dup(old: c_int) -> c_int {
     entered(fdtable::get(old), unsafe { next::dup(old) })
 }
 
+/// Let what the library has under a number take another, if it has anything there. It stays open for the caller
+/// to replace.
+fn make_way(number: c_int) -> Result<bool, Errno> {
+    // A child of vfork has a table of its own, for a short time.
+    let in_the_way = engine::is_private(number) && fork::is_own_memory();
+    if in_the_way {
+        inside(|| socket::vacate(number))?;
+    }
+    Ok(in_the_way)
+}
+
+/// Close what [`make_way`] left open.
+fn close_silently(fd: c_int) {
+    let saved = errno::get();
+    // SAFETY: the library has left this number.
+    unsafe { next::close(fd) };
+    errno::set(saved);
+}
+
 /// `dup2` and `dup3` by the native call `duplicate`.
 pub(crate) fn dup_to(old: c_int, new: c_int, duplicate: impl FnOnce() -> c_int) -> c_int {
     if engine::is_private(old) {
@@ -78,18 +97,13 @@ pub(crate) fn dup_to(old: c_int, new: c_int, duplicate: impl FnOnce() -> c_int) 
     if socket.is_some() && usize::try_from(new).is_ok_and(|new| new >= fdtable::SIZE) {
         return fail(Errno(libc::EBADF));
     }
-    // A child of vfork has a table of its own, for a short time.
-    let in_the_way = engine::is_private(new) && fork::is_own_memory();
-    if in_the_way && let Err(error) = inside(|| socket::vacate(new)) {
-        return fail(error);
-    }
+    let vacated = match make_way(new) {
+        Ok(vacated) => vacated,
+        Err(error) => return fail(error),
+    };
     let result = duplicate();
-    if in_the_way && result < 0 {
-        // As it was for the program: not open.
-        let saved = errno::get();
-        // SAFETY: vacated above.
-        unsafe { next::close(new) };
-        errno::set(saved);
+    if vacated && result < 0 {
+        close_silently(new);
     }
     if old == new {
         result
@@ -106,9 +120,13 @@ pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_in
     if engine::is_private(fd) {
         return fail(Errno(libc::EBADF));
     }
+    let duplicates = command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC;
+    if duplicates && make_way(argument as c_int) == Ok(true) {
+        close_silently(argument as c_int);
+    }
     // SAFETY: the caller's.
     let result = unsafe { next::fcntl(fd, command, argument) };
-    if command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC {
+    if duplicates {
         entered(fdtable::get(fd), result)
     } else {
         result
