@@ -66,7 +66,7 @@ pub(crate) unsafe fn dup(old: c_int) -> c_int {
         return fail(Errno(libc::EBADF));
     }
     // SAFETY: no memory is involved.
-    entered(fdtable::get(old), unsafe { next::dup(old) })
+    entered(fdtable::of_this_thread(old), unsafe { next::dup(old) })
 }
 
 /// Let what the library has under a number take another, if it has anything there. It stays open for the caller
@@ -93,7 +93,7 @@ pub(crate) fn dup_to(old: c_int, new: c_int, duplicate: impl FnOnce() -> c_int) 
     if engine::is_private(old) {
         return fail(Errno(libc::EBADF));
     }
-    let socket = fdtable::get(old);
+    let socket = fdtable::of_this_thread(old);
     if socket.is_some() && usize::try_from(new).is_ok_and(|new| new >= fdtable::SIZE) {
         return fail(Errno(libc::EBADF));
     }
@@ -127,7 +127,7 @@ pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_in
     // SAFETY: the caller's.
     let result = unsafe { next::fcntl(fd, command, argument) };
     if duplicates {
-        entered(fdtable::get(fd), result)
+        entered(fdtable::of_this_thread(fd), result)
     } else {
         result
     }

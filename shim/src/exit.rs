@@ -86,7 +86,7 @@ pub(crate) struct LingeringSender {
 
 /// The sender behind a descriptor that is about to be closed, if SO_LINGER is on.
 pub(crate) fn lingering_sender(fd: c_int) -> Option<LingeringSender> {
-    let socket = fdtable::get(fd).filter(|socket| socket.kind() == Kind::Sender)?;
+    let socket = fdtable::of_this_thread(fd).filter(|socket| socket.kind() == Kind::Sender)?;
     let (runtime, handle) = socket.served()?;
     let saved = errno::get();
     let linger = sys::linger(fd);

@@ -30,19 +30,24 @@ fn deref(entry: *mut Socket) -> Option<&'static Socket> {
     unsafe { entry.as_ref() }
 }
 
-/// Whether a descriptor is not ours: the first thing every hook asks. The engine thread's never are: they are in a
-/// table of their own, with the same numbers.
+/// Whether a descriptor is not ours: the first thing every hook asks.
 #[inline]
 pub(crate) fn is_foreign(fd: c_int) -> bool {
     TABLE
         .get(index(fd))
-        .is_none_or(|entry| entry.load(Ordering::Relaxed).is_null() || is_engine_thread())
+        .is_none_or(|entry| entry.load(Ordering::Relaxed).is_null())
 }
 
 /// The socket behind a descriptor, if it is ours.
 #[inline]
 pub(crate) fn get(fd: c_int) -> Option<&'static Socket> {
-    deref(TABLE.get(index(fd))?.load(Ordering::Acquire)).filter(|_| !is_engine_thread())
+    deref(TABLE.get(index(fd))?.load(Ordering::Acquire))
+}
+
+/// The socket behind a descriptor of the calling thread's, if it is ours: for the calls that the engine thread makes,
+/// too. What it has is in a table of its own, with the same numbers.
+pub(crate) fn of_this_thread(fd: c_int) -> Option<&'static Socket> {
+    get(fd).filter(|_| !is_engine_thread())
 }
 
 /// Enter `fd` as another name of `socket`; what was there before is gone.
@@ -59,7 +64,8 @@ pub(crate) fn insert(fd: c_int, socket: &'static Socket) -> Result<(), Errno> {
 
 /// `fd` is about to be closed, or names something else now.
 ///
-/// A child of `vfork` closes descriptors too, but in the memory of its parent: there it changes nothing.
+/// A child of `vfork` closes descriptors too, but in the memory of its parent, and the engine thread closes those of
+/// its own table: there it changes nothing.
 #[inline]
 pub(crate) fn remove(fd: c_int) {
     #[cold]
@@ -67,6 +73,7 @@ pub(crate) fn remove(fd: c_int) {
     fn remove_ours(fd: c_int) {
         if let Some(entry) = TABLE.get(index(fd))
             && fork::is_own_memory()
+            && !is_engine_thread()
         {
             replace(entry, std::ptr::null_mut());
         }

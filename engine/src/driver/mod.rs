@@ -317,6 +317,7 @@ impl Engine {
         let ticket = self.shared.line.pass(engine_end);
         ticket.map_err(|e| match e.raw_os_error() {
             Some(libc::EPIPE | libc::EBADF | libc::ENOTSOCK) => gone(),
+            Some(libc::ETOOMANYREFS) => io::Error::from_raw_os_error(libc::ENOBUFS),
             _ => e,
         })
     }

@@ -172,7 +172,9 @@ impl Reactor {
         match token {
             Token::Wake => {
                 if !self.line.receive() {
-                    self.is_cut = self.cx.epoll.remove(self.line.as_raw_fd()).is_ok();
+                    // Its end would be told again and again.
+                    let _ = self.cx.epoll.remove(self.line.as_raw_fd());
+                    self.is_cut = true;
                     log_line!(log::Level::Warn, "somebody closed the library's descriptor");
                 }
                 self.look();
