@@ -134,6 +134,7 @@ fn take_session(
     };
     sys::set_cloexec(session.as_raw_fd(), flags & libc::SOCK_CLOEXEC != 0)?;
     sys::set_nonblocking(session.as_raw_fd(), flags & libc::SOCK_NONBLOCK != 0)?;
+    sys::inherit_options(fd, session.as_raw_fd())?;
     let peer = SocketAddrV4::new(Ipv4Addr::from(hello.peer_addr), hello.peer_port);
     Ok(Step::Done((
         socket.adopt(session, Handle(hello.handle), peer, Gsi(hello.gsi))?,

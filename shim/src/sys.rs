@@ -399,6 +399,33 @@ pub(crate) fn option(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
     Ok(value)
 }
 
+/// What the kernel keeps for a listener, its sessions begin with, as on Linux (`sk_clone`) and Windows.
+pub(crate) fn inherit_options(from: RawFd, to: RawFd) -> Result<(), Errno> {
+    for name in [
+        libc::SO_REUSEADDR,
+        libc::SO_BROADCAST,
+        libc::SO_KEEPALIVE,
+        libc::SO_OOBINLINE,
+        libc::SO_LINGER,
+        libc::SO_RCVTIMEO,
+        libc::SO_SNDTIMEO,
+        libc::SO_RCVLOWAT,
+    ] {
+        // The longest is a time.
+        let mut value = [0_u8; 16];
+        let mut len = value.len() as socklen_t;
+        let place = value.as_mut_ptr().cast();
+        // SAFETY: `value` is writable for `len` octets.
+        unsafe { next::getsockopt(from, libc::SOL_SOCKET, name, place, &raw mut len) }.check()?;
+        if value != [0; 16] {
+            let place = value.as_ptr().cast();
+            // SAFETY: `value` is readable for `len` octets.
+            unsafe { next::setsockopt(to, libc::SOL_SOCKET, name, place, len) }.check()?;
+        }
+    }
+    Ok(())
+}
+
 /// Let the next peek begin there.
 pub(crate) fn set_peek_offset(fd: RawFd, value: c_int) -> Result<(), Errno> {
     let len = size_of_val(&value) as socklen_t;
