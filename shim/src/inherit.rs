@@ -26,15 +26,25 @@ use std::ffi::CStr;
 const MARK: &CStr = c"PGMSHIM_INHERITED=1";
 const MARK_NAME: &CStr = c"PGMSHIM_INHERITED";
 
-/// Environments up to this many entries are copied on the stack.
+/// Environments up to this many entries are copied on the stack, if at all.
 const ON_STACK: usize = 1024;
 
+/// How it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Open across exec. Its engine is not ours, even if it was that of a process with our number.
+    Exec,
+    /// Beside a message, perhaps from ourselves.
+    Message,
+}
+
 /// Enter the descriptor if it is a PGM socket; whatever it was before, it is not any more.
-fn recognise(fd: c_int) -> Result<(), Errno> {
+fn recognise(fd: c_int, way: Way) -> Result<(), Errno> {
     fdtable::remove(fd);
     let Some(identity) = driver::identify(fd) else {
         return Ok(());
     };
+    let is_foreign = way == Way::Exec || identity.pid != std::process::id();
     let mut control = control()?;
     engine::begin_use();
     let same = |other: c_int| driver::identify(other).is_some_and(|i| i.nonce == identity.nonce);
@@ -44,7 +54,7 @@ fn recognise(fd: c_int) -> Result<(), Errno> {
         None => {
             // A setting nobody understands is told when an engine starts.
             let defaults = Defaults::from_env().unwrap_or_default();
-            Socket::inherited(&mut control, &identity, &defaults)
+            Socket::inherited(&mut control, &identity, is_foreign, &defaults)
         }
     };
     if identity.role == Role::Session && identity.mode == Mode::Message && sys::peek_offset(fd)? < 0
@@ -69,7 +79,7 @@ pub(crate) fn at_start() {
     // A descriptor that cannot be recognised is the plain socket it is to the kernel.
     let _ = inside(|| {
         sys::each_open(|fd| {
-            let _ = recognise(fd);
+            let _ = recognise(fd, Way::Exec);
         });
         Ok(())
     });
@@ -137,7 +147,7 @@ unsafe fn received(header: &msghdr) {
     // SAFETY: the caller's.
     unsafe {
         sys::each_received(header, |fd| {
-            let _ = inside(|| recognise(fd));
+            let _ = inside(|| recognise(fd, Way::Message));
         });
     }
 }

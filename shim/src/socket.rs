@@ -350,6 +350,7 @@ impl Socket {
     pub(crate) fn inherited(
         control: &mut Control,
         identity: &Identity,
+        is_foreign: bool,
         defaults: &Defaults,
     ) -> &'static Self {
         let kind = match identity.role {
@@ -364,7 +365,7 @@ impl Socket {
         };
         let socket = Self::allocate(control, kind, style, Settings::new(defaults), None);
         socket.become_kind(kind, identity.handle, identity.local, identity.peer);
-        if identity.pid != std::process::id() {
+        if is_foreign {
             socket.epoch.store(engine::FOREIGN, Ordering::Relaxed);
         }
         socket
