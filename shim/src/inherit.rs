@@ -10,6 +10,7 @@ use crate::Args;
 use crate::engine;
 use crate::errno::{self, Errno};
 use crate::fdtable;
+use crate::fork;
 use crate::interpose::{inside, is_inside};
 use crate::lock::control;
 use crate::next;
@@ -177,10 +178,10 @@ pub(crate) unsafe fn with_mark<T>(environment: Args, exec: impl FnOnce(Args) -> 
             room.add(count + 1).write(std::ptr::null());
         }
     };
-    if count + 2 <= ON_STACK {
-        let mut room = [std::ptr::null(); ON_STACK];
-        fill(room.as_mut_ptr());
-        return exec(room.as_ptr());
+    // A signal handler's stack may be smaller than the room. What a child of vfork maps, however, stays with
+    // its parent.
+    if count + 2 <= ON_STACK && !fork::is_own_memory() {
+        return on_stack(fill, exec);
     }
     let size = (count + 2) * size_of::<*const c_char>();
     match sys::map_scratch(size) {
@@ -194,4 +195,12 @@ pub(crate) unsafe fn with_mark<T>(environment: Args, exec: impl FnOnce(Args) -> 
             result
         }
     }
+}
+
+/// Not inlined: the room is to be in no other frame.
+#[inline(never)]
+fn on_stack<T>(fill: impl FnOnce(*mut *const c_char), exec: impl FnOnce(Args) -> T) -> T {
+    let mut room = [std::ptr::null(); ON_STACK];
+    fill(room.as_mut_ptr());
+    exec(room.as_ptr())
 }

@@ -13,8 +13,12 @@ use crate::sys;
 use libc::{c_int, c_uint, c_void, off64_t, pollfd, size_t, ssize_t};
 use std::ptr::null_mut;
 
-/// Octets moved at once; of a file, the length of a message.
+/// Octets of a file in one message.
 const STEP: usize = 32 << 10;
+
+/// Octets moved into a pipe at once: what one that is ready surely takes, and no more than a small stack has
+/// room for.
+const PIECE: usize = libc::PIPE_BUF;
 
 /// Most octets of one call, as Linux.
 const MOST: usize = 0x7fff_f000;
@@ -54,26 +58,28 @@ pub(crate) unsafe fn sendfile(
         Ok(_) => return fail(Errno(libc::EINVAL)),
         Err(error) => return fail(error),
     };
-    let mut buffer = [0_u8; STEP];
-    let mut done = 0;
-    let result = loop {
-        let wanted = (count.min(MOST) - done).min(STEP);
-        let at = begin + done as off64_t;
-        // SAFETY: the buffer is as long.
-        let read = unsafe { libc::pread64(file, buffer.as_mut_ptr().cast(), wanted, at) };
-        if read <= 0 {
-            break read;
-        }
-        // SAFETY: as much was read.
-        let sent =
-            unsafe { send::send_one(socket, fd, buffer.as_ptr().cast(), read.cast_unsigned(), 0) };
-        if sent <= 0 {
-            break sent;
-        }
-        done += sent.cast_unsigned();
+    let Some(room) = sys::map_scratch(STEP) else {
+        return fail(Errno(libc::ENOMEM));
     };
+    let mut done = 0;
+    // No cancellation point, as on Linux.
+    let result = guarded(|| {
+        loop {
+            let wanted = (count.min(MOST) - done).min(STEP);
+            let at = begin + done as off64_t;
+            // SAFETY: the room is as long.
+            let read = unsafe { libc::pread64(file, room, wanted, at) }.check()?;
+            if read == 0 {
+                return Ok(0);
+            }
+            // SAFETY: as much was read.
+            let sent = unsafe { send::send_one(socket, fd, room, read.cast_unsigned(), 0) };
+            done += sent.check()?.cast_unsigned();
+        }
+    });
+    sys::unmap_scratch(room, STEP);
     if done == 0 {
-        return result;
+        return result.unwrap_or_else(fail);
     }
     let end = begin + done as off64_t;
     // SAFETY: as above.
@@ -120,7 +126,7 @@ unsafe fn splice_from(
     flags: c_uint,
 ) -> ssize_t {
     let nonblocking = flags & libc::SPLICE_F_NONBLOCK != 0;
-    let mut buffer = [0_u8; STEP];
+    let mut buffer = [0_u8; PIECE];
     let place: *mut c_void = buffer.as_mut_ptr().cast();
     if !sys::is_pipe(pipe) {
         return fail(Errno(libc::EINVAL));
@@ -128,16 +134,14 @@ unsafe fn splice_from(
     // SAFETY: the buffer is long enough for all that is asked for; no address is wanted.
     unsafe {
         let nowhere = || Place::new(null_mut(), null_mut());
-        let seen = session::recv(socket, fd, place, len.min(STEP), libc::MSG_PEEK, nowhere());
+        let seen = session::recv(socket, fd, place, len.min(PIECE), libc::MSG_PEEK, nowhere());
         if seen <= 0 {
             return seen;
         }
-        // What a pipe that is ready surely takes.
-        let most = if nonblocking { libc::PIPE_BUF } else { STEP };
         if nonblocking && !is_writable(pipe) {
             return fail(Errno(libc::EAGAIN));
         }
-        let written = next::write(pipe, place, seen.cast_unsigned().min(most));
+        let written = next::write(pipe, place, seen.cast_unsigned());
         if written > 0 {
             let saved = errno::get();
             let flags = libc::MSG_DONTWAIT;
