@@ -6,4 +6,6 @@ fn main() {
     let map = format!("{directory}/exports.map");
     println!("cargo:rerun-if-changed={map}");
     println!("cargo:rustc-cdylib-link-arg=-Wl,--version-script={map}");
+    // Its thread and its handlers stay when a program that has opened it closes it.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

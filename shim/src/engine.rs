@@ -1,6 +1,7 @@
 //! The engine of this process: started by the first PGM socket, gone in a child of fork.
 
 use crate::errno::Errno;
+use crate::exit;
 use crate::fork;
 use crate::interpose;
 use crate::lock::Control;
@@ -47,7 +48,8 @@ pub(crate) fn start(_: &mut Control) -> Result<&'static Runtime, Errno> {
     begin_use();
     let engine = Engine::start_with(defaults.clone())?;
     let runtime = Box::leak(Box::new(Runtime { engine, defaults }));
-    RUNTIME.store(runtime, Ordering::Release);
+    RUNTIME.store(runtime, Ordering::SeqCst);
+    exit::tell_main_left(runtime);
     Ok(runtime)
 }
 

@@ -11,8 +11,10 @@ use crate::interpose::{inside, is_inside};
 use crate::next;
 use crate::socket::{Kind, Socket};
 use crate::sys;
-use libc::{c_char, c_int};
+use libc::{c_char, c_int, c_void};
 use pgm_engine::driver::{Handle, Occasion};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
 /// The process ends. Nothing where no engine runs, as in a child of fork, or where it is not ours, as in
@@ -33,14 +35,45 @@ fn leave(occasion: Occasion) {
     }
 }
 
-/// Before `pthread_exit`. Without its main thread the process ends with the last of the others, but for the
-/// engine's.
-pub(crate) fn thread_leaves() {
-    // SAFETY: no memory is involved.
-    let is_main = unsafe { libc::gettid() == libc::getpid() };
-    if let Some(runtime) = engine::running()
-        && is_main
-    {
+/// Of which the main thread alone has a value.
+static MAIN_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+/// Whether the main thread has left and no engine knows.
+static MAIN_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Before `main`: learn of the main thread's end, be it by `pthread_exit`, `thrd_exit` or cancellation, and
+/// before or after the first PGM socket.
+pub(crate) fn watch_main_thread() {
+    let mut key = 0;
+    // SAFETY: the destructor is a function of this library, which is never unloaded.
+    if unsafe { libc::pthread_key_create(&raw mut key, Some(main_thread_leaves)) } == 0 {
+        let _ = MAIN_KEY.set(key);
+        this_is_the_main_thread();
+    }
+}
+
+/// Also in the child of a fork, where it is the one that forked.
+pub(crate) fn this_is_the_main_thread() {
+    MAIN_LEFT.store(false, Ordering::Relaxed);
+    if let Some(key) = MAIN_KEY.get() {
+        // SAFETY: nobody follows the pointer; it only must not be null.
+        unsafe { libc::pthread_setspecific(*key, (&raw const MAIN_LEFT).cast()) };
+    }
+}
+
+unsafe extern "C" fn main_thread_leaves(_: *mut c_void) {
+    MAIN_LEFT.store(true, Ordering::SeqCst);
+    // Who starts the engine meanwhile stores these two the other way round.
+    fence(Ordering::SeqCst);
+    if let Some(runtime) = engine::running() {
+        tell_main_left(runtime);
+    }
+}
+
+/// Without its main thread the process ends with the last of the others, but for the engine's.
+pub(crate) fn tell_main_left(runtime: &Runtime) {
+    // Told once, by the thread that leaves or by the one that starts the engine.
+    if MAIN_LEFT.swap(false, Ordering::SeqCst) {
         // As in `drain`.
         let _ = inside(|| {
             runtime.engine.main_thread_leaves();

@@ -2,6 +2,7 @@
 //! ends go on working natively, and the child may open sockets of its own with an engine of its own.
 
 use crate::engine;
+use crate::exit;
 use crate::lock::control_lock;
 use crate::socket;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -41,6 +42,7 @@ unsafe extern "C" fn in_parent() {
 
 unsafe extern "C" fn in_child() {
     PID.store(getpid(), Ordering::Relaxed);
+    exit::this_is_the_main_thread();
     socket::survive_fork(engine::forget);
     control_lock().release();
 }

@@ -463,9 +463,6 @@ hooks! {
     fn quick_exit(status: c_int) -> (),
         or late!(quick_exit(status: c_int) -> (), ()),
         used => { exit::drain(); next::quick_exit(status) };
-    fn pthread_exit(value: *mut c_void) -> (),
-        or late!(pthread_exit(value: *mut c_void) -> (), ()),
-        used => { exit::thread_leaves(); next::pthread_exit(value) };
 }
 
 unsafe extern "C" {
@@ -479,6 +476,7 @@ static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn before_main() {
         resolve_all();
         loader::resolve_all();
+        exit::watch_main_thread();
         inherit::at_start();
     }
     before_main
