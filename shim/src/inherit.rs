@@ -18,6 +18,7 @@ use crate::session;
 use crate::socket::Socket;
 use crate::stdio;
 use crate::sys;
+use crate::twin;
 use libc::{c_char, c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use pgm_engine::driver::config::Defaults;
 use pgm_engine::driver::{self, Mode, Role};
@@ -142,7 +143,7 @@ pub(crate) unsafe fn recvmmsg(
 #[cold]
 #[inline(never)]
 unsafe fn received(header: &msghdr) {
-    if is_inside() {
+    if is_inside() || twin::is_second() {
         return;
     }
     // SAFETY: the caller's.

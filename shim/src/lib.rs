@@ -23,6 +23,7 @@ mod sockopt;
 mod stdio;
 mod sys;
 mod transfer;
+mod twin;
 
 pub use crate::exec::{execl, execle, execlp};
 pub use crate::loader::{dlmopen, dlopen};
@@ -81,7 +82,7 @@ fn newly_foreign(fd: c_int) -> c_int {
 
 /// `socket`.
 fn opened(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-    if socket::is_ours(domain, kind, protocol) && !interpose::is_inside() {
+    if socket::is_ours(domain, kind, protocol) && !interpose::is_inside() && !twin::is_second() {
         return socket::open(domain, kind, protocol);
     }
     // SAFETY: no memory is involved.
@@ -476,8 +477,10 @@ static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn before_main() {
         resolve_all();
         loader::resolve_all();
-        exit::watch_main_thread();
-        inherit::at_start();
+        if twin::settle() {
+            exit::watch_main_thread();
+            inherit::at_start();
+        }
     }
     before_main
 };
