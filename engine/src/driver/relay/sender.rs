@@ -59,6 +59,8 @@ pub(in crate::driver) struct Sender {
     hung_up: bool,
     /// What is queued is the last that counts.
     last_call: bool,
+    /// Octets of it still to be read: other threads of an ending process may go on sending.
+    last_octets: usize,
     /// All is read.
     eof: bool,
     /// The source was closed.
@@ -88,6 +90,7 @@ impl Sender {
             chunk: BytesMut::new(),
             hung_up: false,
             last_call: false,
+            last_octets: 0,
             eof: false,
             closed: false,
             finished: false,
@@ -124,7 +127,13 @@ impl Sender {
     /// would be taken over. Whether it does.
     pub(in crate::driver) fn last_call(&mut self, all: bool) -> bool {
         let waited_for = self.linger == Linger::Block && !self.abortive;
-        self.last_call |= waited_for || all && self.outlives();
+        if !self.last_call && (waited_for || all && self.outlives()) {
+            self.last_call = true;
+            self.last_octets = self
+                .end
+                .as_ref()
+                .map_or(0, |end| unix::queued_in(end.raw()));
+        }
         self.last_call
     }
 
@@ -259,6 +268,8 @@ impl Sender {
             result => result?,
         };
         let count = messages.len();
+        let octets = messages.iter().map(|message| message.len).sum();
+        self.last_octets = self.last_octets.saturating_sub(octets);
         let mut empty = false;
         for (i, mut message) in messages.into_iter().enumerate() {
             empty = message.len == 0 && message.fd.is_none();
@@ -280,6 +291,7 @@ impl Sender {
             let octets = self.copy(octets);
             self.take(octets);
         }
+        self.eof |= self.last_call && self.last_octets == 0;
         // An empty message may also be a send that waited for room, with more behind it.
         self.eof |= empty && unix::is_write_closed(fd) && unix::queued_in(fd) == 0;
         Ok(count)
