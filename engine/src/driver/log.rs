@@ -5,7 +5,7 @@
 
 use super::pair::is_app_end;
 use super::private::{self, EngineFd};
-use super::process;
+use super::{process, unix};
 use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -116,10 +116,12 @@ fn stderr_of_the_program() -> io::Result<EngineFd> {
 }
 
 /// Whether the engine thread has to take stderr along into its table: there are lines to be written, and the
-/// system lets it fetch nothing later (Linux before 5.6, sandboxes).
+/// system lets it fetch nothing later (Linux before 5.6, sandboxes, no main thread any more). Called while it still
+/// has the program's table.
 pub(super) fn needs_its_own_stderr() -> bool {
     let needed = enabled(Level::Error)
-        && stderr_of_the_program().is_err_and(|e| e.raw_os_error() != Some(libc::EBADF));
+        && stderr_of_the_program().is_err()
+        && unix::duplicate(libc::STDERR_FILENO).is_ok();
     HAS_STDERR.store(needed, Ordering::Relaxed);
     needed
 }
