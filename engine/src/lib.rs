@@ -1,6 +1,6 @@
 //! PGM (RFC 3208) as a sans-I/O core, and a driver that connects it to Linux.
 //!
-//! Dependencies point one way: `num ← wire ← {source, receiver} ← endpoint ← driver`.
+//! Dependencies point one way: `num ← {wire, fec} ← {source, receiver} ← endpoint ← driver`.
 //! Nothing left of `driver` names a socket, a clock, a thread or the environment: time arrives as
 //! `now: Instant`, randomness as a seed, packets as bytes.
 #![deny(unsafe_code)]
@@ -9,6 +9,7 @@
 #[allow(unsafe_code)]
 pub mod driver;
 pub mod endpoint;
+pub mod fec;
 pub mod num;
 pub mod receiver;
 pub mod source;
