@@ -7,9 +7,12 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing))]
 
 mod checksum;
+mod encoded;
 mod field;
 mod options;
 mod packet;
+
+pub use encoded::{ENCODED_NULL, Encoded, FRAGMENT_OCTETS, flag_octet};
 
 use crate::num::{Gsi, Nla, Sqn, Tsi};
 use arrayvec::ArrayVec;
@@ -183,6 +186,8 @@ pub struct Options {
     pub pgmcc_data: Option<PgmccData>,
     /// OPT_PGMCC_FEEDBACK (deployed).
     pub pgmcc_feedback: Option<PgmccFeedback>,
+    /// Options of parity packets with the F bit (RFC 3208 §11.2).
+    pub encoded: Encoded,
 }
 
 /// OPT_FRAGMENT (RFC 3208 §9.2): length octet 16, not the 12 the text says.

@@ -8,14 +8,14 @@
 //! ```
 //!
 //! Parsing is about form: which option belongs to which packet type is left to those who act on it.
-//! F, OPX and U are not looked at: OPX binds network elements only (§9), and F and U occur on parity
-//! packets, whose options go to the FEC decoder.
+//! OPX is not looked at: it binds network elements only (§9). F and U mean something on parity packets
+//! alone, whose encoded options stay as they are, for the FEC decoder.
 
 use super::field::{
     Family, Reader, address_len, patch, put_address, put_family, put_nla, put_u16, put_u32,
 };
-use super::{Body, Cr, CrBits, Fragment, NakBoIvl, NakBoRng, Options, ParityPrm};
-use super::{PgmccData, PgmccFeedback, Rst, Tpdu, WireError};
+use super::{Body, Cr, CrBits, Encoded, FRAGMENT_OCTETS, Fragment, NakBoIvl, NakBoRng, Options};
+use super::{ParityPrm, PgmccData, PgmccFeedback, Rst, Tpdu, WireError};
 use crate::num::Nla;
 
 /// Most options in one packet (RFC 3208 §9), OPT_LENGTH not counted.
@@ -28,6 +28,10 @@ pub(super) const OPT_PRESENT: u8 = 0x01;
 
 /// E, OPT_END.
 const END: u8 = 0x80;
+/// F, OP_ENCODED, in octet 2 …
+const ENCODED: u8 = 0x04;
+/// … and where libpgm has it.
+const ENCODED_LIBPGM: u8 = 0x08;
 /// Octets of OPT_LENGTH, and of the header of every other option.
 const HEADER: usize = 4;
 
@@ -65,9 +69,12 @@ pub(super) fn parse(r: &mut Reader<'_>, tpdu: &mut Tpdu<'_>) -> Result<(), WireE
     r.on_short(WireError::Option);
     let mut chain = parse_length(r)?;
     for _ in 0..MOST {
-        let [kind, len, _, bits] = chain.array()?;
+        let [kind, len, flags, bits] = chain.array()?;
         let mut contents = chain.sub(contents_len(len.into())?)?;
+        let is_encoded = tpdu.parity && flags & (ENCODED | ENCODED_LIBPGM) != 0;
         match kind & !END {
+            // RFC 3208 §11.2 (F-16): what only the decoder can read.
+            kind if is_encoded => parse_encoded(kind, bits, &mut contents, &mut tpdu.options)?,
             NAK_LIST => parse_nak_list(&mut contents, &mut tpdu.body)?,
             kind => parse_one(kind, bits, &mut contents, &mut tpdu.options)?,
         }
@@ -194,6 +201,27 @@ fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<
     }
 }
 
+/// An encoded option: octet 3 and the contents, both without meaning yet.
+fn parse_encoded(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<(), WireError> {
+    let encoded = &mut o.encoded;
+    match kind {
+        FRAGMENT => {
+            let mut octets = [bits; FRAGMENT_OCTETS];
+            let (_, contents) = octets.split_at_mut(1);
+            contents.copy_from_slice(&r.array::<{ FRAGMENT_OCTETS - 1 }>()?);
+            keep(&mut encoded.fragment, octets);
+        }
+        SYN => keep(&mut encoded.syn, bits),
+        FIN => keep(&mut encoded.fin, bits),
+        _ => return Ok(()),
+    }
+    if r.is_empty() {
+        Ok(())
+    } else {
+        Err(WireError::Option)
+    }
+}
+
 /// RFC 3208 §11.2: the first occurrence of an option counts.
 fn keep<T>(slot: &mut Option<T>, value: T) {
     slot.get_or_insert(value);
@@ -284,12 +312,18 @@ impl<'o> Chain<'o> {
 
     /// Append one option with `bits` in octet 3.
     fn put(&mut self, kind: u8, bits: u8, contents: impl FnOnce(&mut Vec<u8>)) {
+        self.put_flagged(kind, [0, bits], contents);
+    }
+
+    /// Append one option with `flags` in octets 2 and 3.
+    fn put_flagged(&mut self, kind: u8, flags: [u8; 2], contents: impl FnOnce(&mut Vec<u8>)) {
         if self.count == 0 {
             self.out.extend_from_slice(&[LENGTH, 4, 0, 0]);
         }
         self.last = self.out.len();
         self.count += 1;
-        self.out.extend_from_slice(&[kind, 0, 0, bits]);
+        let [octet_2, octet_3] = flags;
+        self.out.extend_from_slice(&[kind, 0, octet_2, octet_3]);
         contents(self.out);
         let len = u8::try_from(self.out.len() - self.last);
         patch(
@@ -408,6 +442,21 @@ fn emit_end_to_end(tpdu: &Tpdu<'_>, chain: &mut Chain<'_>) {
             put_address(out, feedback.receiver);
         });
     }
+    emit_encoded(&o.encoded, chain);
+}
+
+/// RFC 3208 §11.2 (F-15): type, length and OPX of the originals, F set.
+fn emit_encoded(encoded: &Encoded, chain: &mut Chain<'_>) {
+    if let Some([bits, contents @ ..]) = &encoded.fragment {
+        chain.put_flagged(FRAGMENT, [ENCODED, *bits], |out| {
+            out.extend_from_slice(contents)
+        });
+    }
+    for (kind, bits) in [(SYN, encoded.syn), (FIN, encoded.fin)] {
+        if let Some(bits) = bits {
+            chain.put_flagged(kind, [ENCODED, bits], |_| ());
+        }
+    }
 }
 
 fn emit_curr_tgsize(o: &Options, chain: &mut Chain<'_>) {
@@ -451,6 +500,9 @@ pub(super) fn emitted_len(o: &Options) -> usize {
         + nla(o.cr.map(|cr| cr.receiver), 20)
         + some(o.crqst.is_some(), 4)
         + nla(o.pgmcc_data.map(|data| data.acker), 12)
-        + nla(o.pgmcc_feedback.map(|feedback| feedback.receiver), 12);
+        + nla(o.pgmcc_feedback.map(|feedback| feedback.receiver), 12)
+        + some(o.encoded.fragment.is_some(), 16)
+        + some(o.encoded.syn.is_some(), 4)
+        + some(o.encoded.fin.is_some(), 4);
     some(len > 0, HEADER) + len
 }
