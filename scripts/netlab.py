@@ -79,8 +79,8 @@ def build():
 class Lab:
     """A sender host (index 0) and `receivers` others, on one veth pair or one bridge."""
 
-    def __init__(self, receivers=1):
-        self.prefix = f"pgm{os.getpid()}"
+    def __init__(self, receivers=1, name=""):
+        self.prefix = f"pgm{os.getpid()}{name}"
         self.hosts = [f"{self.prefix}h{i}" for i in range(receivers + 1)]
         self.bridge = f"{self.prefix}br" if receivers > 1 else None
         self.running = []
@@ -172,11 +172,12 @@ def sh(*argv):
 PRELOAD = {"LD_PRELOAD": SHIM}
 
 
-def transfer(lab, peers, sender, receiver, job, sender_env=None, receiver_env=None, pin=False, timeout=120):
-    """One transfer between two peers; returns (sender's report, receiver's report), each with "status"."""
+def transfer(lab, peers, sender, receiver, job, sender_env=None, receiver_env=None, pin=False, timeout=120, send=()):
+    """One transfer between two peers; returns (sender's report, receiver's report), each with "status". The sender has
+    the arguments `send`, too."""
 
     def command(kind, role, host):
-        argv = [peers[kind], role, "-i", lab.address(host), *job]
+        argv = [peers[kind], role, "-i", lab.address(host), *job, *(send if role == "send" else ())]
         env = dict(PRELOAD) if kind == "sockets" else {}
         env.update((sender_env if role == "send" else receiver_env) or {} if kind == "sockets" else {})
         return argv, env

@@ -10,15 +10,19 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <pgm/pgm.h>
 
 #define TPDU_UDP 1496
 #define TPDU_NATIVE 1488
 #define TPDU_RECEIVER 1500
+#define PARITY_SUFFIX 2 /* its room in every packet, where parity may come */
 #define READ_EVERY 32
 
 static void die(const char *what, pgm_error_t *error)
@@ -59,13 +63,23 @@ static pgm_sock_t *open_socket(const struct job *job, int sender)
 	set(sock, SOL_SOCKET, SO_RCVBUF, 4 << 20);
 	set(sock, SOL_SOCKET, SO_SNDBUF, 4 << 20);
 	set(sock, IPPROTO_PGM, PGM_IP_ROUTER_ALERT, 0);
-	set(sock, IPPROTO_PGM, PGM_MTU, !sender ? TPDU_RECEIVER : job->udp ? TPDU_UDP : TPDU_NATIVE);
+	set(sock, IPPROTO_PGM, PGM_MTU,
+	    !sender ? TPDU_RECEIVER : (job->udp ? TPDU_UDP : TPDU_NATIVE) + (job->fec ? PARITY_SUFFIX : 0));
 	if (sender) {
 		set(sock, IPPROTO_PGM, PGM_SEND_ONLY, 1);
 		set(sock, IPPROTO_PGM, PGM_TXW_SQNS, 20000);
 		set(sock, IPPROTO_PGM, PGM_AMBIENT_SPM, pgm_secs(1));
 		if (!pgm_setsockopt(sock, IPPROTO_PGM, PGM_HEARTBEAT_SPM, heartbeat, sizeof heartbeat))
 			die("PGM_HEARTBEAT_SPM", NULL);
+		if (job->fec) {
+			struct pgm_fecinfo_t fec = { .block_size = FEC_N, .group_size = FEC_K, .var_pktlen_enabled = true,
+						     .ondemand_parity_enabled = job->fec == FEC_ON_DEMAND,
+						     .proactive_packets =
+							     job->fec == FEC_PRO_ACTIVE ? FEC_PRO_ACTIVE_PACKETS : 0 };
+
+			if (!pgm_setsockopt(sock, IPPROTO_PGM, PGM_USE_FEC, &fec, sizeof fec))
+				die("PGM_USE_FEC", NULL);
+		}
 	} else {
 		set(sock, IPPROTO_PGM, PGM_RECV_ONLY, 1);
 		set(sock, IPPROTO_PGM, PGM_PASSIVE, 0);
@@ -128,6 +142,17 @@ static void wait_input(pgm_sock_t *sock, double limit)
 	memset(fds, 0, sizeof fds);
 	pgm_poll_info(sock, fds, &n, POLLIN);
 	poll(fds, (nfds_t)n, ms);
+}
+
+/* Say where the library died, then die of it: the evidence of whose failure it is. */
+static void last_words(int number)
+{
+	void *frames[8];
+	int n = backtrace(frames, 8);
+
+	backtrace_symbols_fd(frames, n, STDERR_FILENO);
+	signal(number, SIG_DFL);
+	raise(number);
 }
 
 static int run_sender(const struct job *job)
@@ -237,6 +262,9 @@ int main(int argc, char **argv)
 	pgm_error_t *error = NULL;
 	int role = parse_job(argc, argv, &job);
 
+	backtrace(&(void *){ NULL }, 1); /* loads what the handler needs */
+	signal(SIGSEGV, last_words);
+	signal(SIGABRT, last_words);
 	if (!pgm_init(&error))
 		die("pgm_init", error);
 	return role == 's' ? run_sender(&job) : run_receiver(&job);

@@ -11,6 +11,10 @@
 #include <string.h>
 #include <time.h>
 
+/* Forward error correction of a sender: groups of FEC_K, RS(FEC_N, FEC_K). */
+enum fec { FEC_NONE, FEC_ON_DEMAND, FEC_PRO_ACTIVE };
+enum { FEC_N = 255, FEC_K = 8, FEC_PRO_ACTIVE_PACKETS = 2 };
+
 struct job {
 	const char *group;      /* multicast group */
 	const char *interface;  /* local IPv4 address */
@@ -21,6 +25,7 @@ struct job {
 	double pace;            /* messages per second, 0: as fast as it goes */
 	double idle;            /* receiver: give up after so many silent seconds */
 	int linger_ms;          /* sender: serve repairs so long after the last message */
+	enum fec fec;           /* sender: parity */
 	int verify;             /* receiver: check every octet, not only the number */
 };
 
@@ -114,7 +119,7 @@ static inline void usage(const char *name)
 {
 	fprintf(stderr,
 		"usage: %s send|recv -i ADDRESS -g GROUP -p PORT [-u UDP-PORT] -n COUNT [-s MIN[:MAX]] [-r MESSAGES/S]\n"
-		"       [-t IDLE-SECONDS] [-l LINGER-MS] [-q]   (-q: check numbers only)\n",
+		"       [-t IDLE-SECONDS] [-l LINGER-MS] [-f none|on-demand|pro-active] [-q]   (-q: check numbers only)\n",
 		name);
 	exit(2);
 }
@@ -145,6 +150,7 @@ static inline int parse_job(int argc, char **argv, struct job *job)
 		case 'r': job->pace = atof(value); break;
 		case 't': job->idle = atof(value); break;
 		case 'l': job->linger_ms = atoi(value); break;
+		case 'f': job->fec = value[0] == 'o' ? FEC_ON_DEMAND : value[0] == 'p' ? FEC_PRO_ACTIVE : FEC_NONE; break;
 		case 's':
 			job->min = job->max = strtoul(value, &value, 10);
 			if (*value == ':')

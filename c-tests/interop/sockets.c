@@ -47,6 +47,14 @@ static int run_sender(const struct job *job)
 	inet_pton(AF_INET, job->interface, &interface);
 	if (setsockopt(fd, IPPROTO_PGM, RM_SET_SEND_IF, &interface, sizeof interface))
 		die("RM_SET_SEND_IF");
+	if (job->fec) {
+		struct pgm_fec_info fec = { .fec_block_size = FEC_N, .fec_group_size = FEC_K,
+					    .fec_on_demand_parity = job->fec == FEC_ON_DEMAND,
+					    .fec_proactive_packets = job->fec == FEC_PRO_ACTIVE ? FEC_PRO_ACTIVE_PACKETS : 0 };
+
+		if (setsockopt(fd, IPPROTO_PGM, RM_USE_FEC, &fec, sizeof fec))
+			die("RM_USE_FEC");
+	}
 	if (connect(fd, (struct sockaddr *)&to, sizeof to))
 		die("connect");
 	start = seconds_now();
