@@ -14,7 +14,7 @@ pub type Nla = IpAddr;
 pub struct Sqn(pub u32);
 
 impl Sqn {
-    /// Signed distance `self - earlier`. Exactly 2³¹ apart is `i32::MIN`: unordered, so never newer.
+    /// Signed distance `self - earlier` (RFC 3208 §3.3 (G-20)). Exactly 2³¹ apart is `i32::MIN`: unordered, so never newer.
     #[must_use]
     pub const fn since(self, earlier: Self) -> i32 {
         self.0.wrapping_sub(earlier.0).cast_signed()
@@ -77,7 +77,7 @@ impl fmt::Display for Tsi {
 mod tests {
     use super::*;
 
-    #[test]
+    #[test] // G-20
     fn serial_arithmetic_crosses_the_wrap() {
         assert_eq!(Sqn(0).since(Sqn(u32::MAX)), 1);
         assert!(Sqn(5).is_newer_than(Sqn(u32::MAX - 5)));
@@ -107,7 +107,7 @@ mod tests {
         0xFFFF_FFFF,
     ];
 
-    #[test]
+    #[test] // G-20
     fn of_two_numbers_at_most_one_is_newer() {
         for (a, b) in EDGES
             .into_iter()
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[test] // G-20
     fn the_half_space_ahead_is_newer() {
         for start in EDGES.map(Sqn) {
             for n in [1, 2, 0x7FFF_FFFE, 0x7FFF_FFFF] {

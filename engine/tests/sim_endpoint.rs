@@ -114,7 +114,7 @@ fn session_of(events: &[Event]) -> SessionId {
         .expect("a session")
 }
 
-#[test]
+#[test] // G-17
 fn upstream_packets_go_to_the_source_or_are_foreign() {
     let (mut endpoint, now) = (endpoint(), Instant::now());
     let ours = tsi(1);
@@ -200,7 +200,7 @@ fn downstream_packets_need_group_and_port() {
     );
 }
 
-#[test]
+#[test] // G-03, G-11
 fn malformed_packets_are_counted_by_reason() {
     let (mut endpoint, now) = (endpoint(), Instant::now());
     let good = data_of(tsi(1), 1, b"x");
@@ -364,7 +364,7 @@ fn peers_not_yet_proven_make_room() {
     session_of(&events(&mut endpoint));
 }
 
-#[test]
+#[test]
 fn strangers_do_not_fill_the_budget() {
     let (mut endpoint, now) = (endpoint(), Instant::now());
     endpoint.listen(listen_config());
@@ -411,7 +411,7 @@ fn packets_far_ahead_do_not_outgrow_the_budget() {
     assert_eq!(taken, Disposition::Consumed, "sessions go on");
 }
 
-#[test]
+#[test] // X-01, G-03
 fn arbitrary_bytes_are_only_counted() {
     let (mut endpoint, t0) = (endpoint(), Instant::now());
     endpoint.listen(listen_config());

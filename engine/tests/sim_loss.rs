@@ -107,7 +107,7 @@ fn reorder_and_duplication() {
     transfer(8, Link { loss: 0.05, ..link }, lan_source(), &sent);
 }
 
-#[test]
+#[test]
 fn the_last_packet_is_lost() {
     let mut net = sim(TestNet::seeded(9).drop_nth(Kind::Odata, 100));
     let rx = net.receiver(lan_receiver());
@@ -163,7 +163,7 @@ fn the_first_repairs_of_a_packet_are_lost() {
     assert_eq!(net.sent(tx.node, Kind::Rdata), 4);
 }
 
-#[test]
+#[test]
 fn sequence_numbers_wrap() {
     for (seed, first) in [(13, u32::MAX - 700), (14, (1 << 31) - 700), (15, u32::MAX)] {
         let config = SourceConfig {
@@ -229,7 +229,7 @@ fn repair_takes_milliseconds() {
     );
 }
 
-#[test] // RFC 3208 §6.3: an NCF for someone else's NAK silences ours
+#[test] // R-21, RFC 3208 §6.3: an NCF for someone else's NAK silences ours
 fn ncf_suppresses_own_nak() {
     let sent = messages(18, 4, 1000);
     let mut naks = 0;

@@ -40,7 +40,7 @@ fn lossy(seed: u64, loss: f64) -> Sim {
     }))
 }
 
-#[test]
+#[test]
 fn an_unordered_receiver_gets_every_message_once() {
     for seed in 1..=20 {
         let mut net = lossy(seed, 0.05);

@@ -157,7 +157,7 @@ fn check(world: &World, seed: u64) {
     }
 }
 
-#[test]
+#[test]
 fn many_worlds() {
     let seeds = std::env::var("SIM_SEEDS")
         .ok()

@@ -204,7 +204,7 @@ fn a_restart_with_the_same_tsi_works_after_expiry() {
     assert_eq!(sessions[1].end, Some(Read::Fin));
 }
 
-#[test]
+#[test]
 fn a_finished_tsi_gives_no_second_session_and_may_return_later() {
     let mut net = sim(TestNet::seeded(12));
     let rx = net.receiver(ReceiverConfig {
@@ -230,7 +230,7 @@ fn a_finished_tsi_gives_no_second_session_and_may_return_later() {
     assert_eq!(net.sessions(rx).count(), 2);
 }
 
-#[test]
+#[test]
 fn a_silent_source_resets_its_sessions_after_the_data() {
     let mut net = sim(TestNet::seeded(13));
     let rx = net.receiver(ReceiverConfig {
@@ -383,7 +383,7 @@ fn an_apdu_given_in_parts_is_sent_as_it_fills() {
     assert_all_and_fin(&net, rx, &[long, b"after".to_vec()]);
 }
 
-#[test] // Loss is never silent: part of a message was there, so the end is not a clean one
+#[test] // Loss is never silent: part of a message was there, so the end is not a clean one
 fn an_apdu_not_finished_resets_the_sessions() {
     for given in [0, 1, 1000, 100_000] {
         let mut net = sim(TestNet::seeded(given).loss(0.05));

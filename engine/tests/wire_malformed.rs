@@ -33,7 +33,7 @@ fn packets_cut_short_are_refused() {
     }
 }
 
-#[test]
+#[test] // G-13
 fn packets_longer_or_shorter_than_their_tsdu_length_are_refused() {
     for kind in TYPES {
         for tsdu_len in [0, 3, 5, 0xFFFF_u16] {
@@ -49,7 +49,7 @@ fn packets_longer_or_shorter_than_their_tsdu_length_are_refused() {
     }
 }
 
-#[test]
+#[test] // G-03
 fn other_versions_and_reserved_type_bits_are_refused() {
     for kind in TYPES {
         for bit in [0x80, 0x40, 0x20, 0x10] {
@@ -61,7 +61,7 @@ fn other_versions_and_reserved_type_bits_are_refused() {
     }
 }
 
-#[test]
+#[test] // G-03
 fn unassigned_types_are_refused() {
     for kind in (0..16).filter(|kind| !TYPES.contains(kind)) {
         for len in 0..64 {
@@ -73,7 +73,7 @@ fn unassigned_types_are_refused() {
     }
 }
 
-#[test]
+#[test] // G-07, G-11
 fn a_flipped_bit_is_refused() {
     for kind in TYPES {
         let good = packet(kind, &chain(&[&[0x8E, 4, 0, 0]]), b"payload");
@@ -90,7 +90,7 @@ fn a_flipped_bit_is_refused() {
     }
 }
 
-#[test]
+#[test] // G-10
 fn only_data_must_have_a_checksum() {
     for kind in TYPES {
         let mut bare = packet(kind, &[], b"payload");
@@ -102,7 +102,7 @@ fn only_data_must_have_a_checksum() {
     }
 }
 
-#[test]
+#[test] // G-23
 fn unknown_address_families_are_refused() {
     for (kind, at) in [
         (SPM, 12),
@@ -130,7 +130,7 @@ fn unknown_address_families_are_refused() {
     );
 }
 
-#[test]
+#[test] // G-23
 fn an_ipv6_address_where_only_four_octets_follow_is_refused() {
     let mut body = body(SPM);
     body[13] = 2;
@@ -154,7 +154,7 @@ fn window(spm: &[u8]) -> Option<Window> {
     }
 }
 
-#[test]
+#[test] // G-20
 fn windows_are_empty_or_ahead() {
     for trail in [0, 5, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF_u32] {
         let at = |ahead: u32| spm(trail, trail.wrapping_add(ahead), &[]);
@@ -184,7 +184,7 @@ fn windows_are_empty_or_ahead() {
     assert!(empty.is_empty());
 }
 
-#[test] // RFC 3208 §8.1
+#[test] // G-22, RFC 3208 §8.1
 fn trail_0_and_lead_2_to_the_31_mean_no_window() {
     assert_eq!(window(&spm(0, 0x8000_0000, &[])), None);
 }
@@ -213,7 +213,7 @@ fn refuse_options(options: &[u8]) {
     }
 }
 
-#[test] // RFC 3208 §9.1
+#[test] // O-01, RFC 3208 §9.1
 fn opt_length_comes_first_and_bounds_the_rest() {
     let fin = [0x8E, 4, 0, 0];
     refuse_options(&fin);
@@ -230,7 +230,7 @@ fn opt_length_comes_first_and_bounds_the_rest() {
     refuse_options(&chain(&[&[0x0D, 4, 0, 0], &[0x80, 4, 0, 0]]));
 }
 
-#[test]
+#[test] // O-08
 fn option_lengths_stay_inside_the_total() {
     for len in [0, 1, 2, 3, 5, 8, 255] {
         refuse_options(&chain(&[&[0x8E, len, 0, 0]]));
@@ -242,7 +242,7 @@ fn option_lengths_stay_inside_the_total() {
     }
 }
 
-#[test] // RFC 3208 §9
+#[test] // O-02, O-03, RFC 3208 §9
 fn the_last_option_and_only_it_ends_the_list() {
     let (syn, fin) = ([0x0D, 4, 0, 0], [0x0E, 4, 0, 0]);
     refuse_options(&chain(&[&syn, &fin])); // no end
@@ -250,7 +250,7 @@ fn the_last_option_and_only_it_ends_the_list() {
     refuse_options(&chain(&[&[0x8D, 4, 0, 0], &[0]])); // something after the end
 }
 
-#[test] // RFC 3208 §9
+#[test] // O-04, RFC 3208 §9
 fn there_are_at_most_sixteen_options() {
     let chain_of = |count: usize| {
         let mut options = vec![&[0x60, 4, 0, 0][..]; count - 1];
@@ -274,7 +274,7 @@ fn option(kind: u8, len: u8) -> Vec<u8> {
     chain(&[&[kind | 0x80, len + 4, 0, 0], &contents])
 }
 
-#[test]
+#[test] // O-11, O-22
 fn options_of_fixed_length_have_it() {
     let fixed = [
         (0x01, 12), // OPT_FRAGMENT; 8, which the RFC's text says, is refused
@@ -300,7 +300,7 @@ fn options_of_fixed_length_have_it() {
     }
 }
 
-#[test]
+#[test] // O-15
 fn options_with_an_address_have_the_length_of_its_family() {
     // Type, octets before the AFI.
     for (kind, before) in [(0x07, 0), (0x10, 12), (0x12, 4), (0x13, 4)] {
@@ -323,7 +323,7 @@ fn options_with_an_address_have_the_length_of_its_family() {
     }
 }
 
-#[test] // RFC 3208 §15.4.4
+#[test] // O-22, RFC 3208 §15.4.4
 fn path_nla_tells_its_family_by_its_length() {
     let nla = |len| {
         accepted(&packet(NCF, &option(0x0C, len), &[]))
@@ -337,7 +337,7 @@ fn path_nla_tells_its_family_by_its_length() {
     }
 }
 
-#[test] // RFC 3208 §9.3
+#[test] // O-12, O-13, RFC 3208 §9.3
 fn nak_lists_have_1_to_62_entries() {
     for len in 0..=251 {
         if len % 4 != 0 || len == 0 {
@@ -358,7 +358,7 @@ fn nak_lists_have_1_to_62_entries() {
     }
 }
 
-#[test] // RFC 3208 §11.8
+#[test] // O-19, RFC 3208 §11.8
 fn groups_are_neither_empty_nor_number_zero() {
     for kind in [0x88, 0x89, 0x8A] {
         refuse_options(&chain(&[&[kind, 8, 0, 3, 0, 0, 0, 0]]));
@@ -383,7 +383,7 @@ fn the_first_occurrence_of_an_option_counts() {
     assert_eq!(nak.list[..], [Sqn(7)]);
 }
 
-#[test] // RFC 3208 §9
+#[test] // O-07, RFC 3208 §9
 fn hosts_step_over_unknown_options_whatever_they_ask_for() {
     for kind in [0x06, 0x14, 0x60, 0x7E, 0x7F] {
         for opx in 0..4 {
@@ -428,6 +428,43 @@ fn encoded_options_and_reserved_bits_are_tolerated() {
     bits[5] = 0x3E;
     seal(&mut bits);
     assert_eq!(accepted(&bits), accepted(&packet(SPM, &[], &[])));
+}
+
+#[test] // G-14
+fn var_pktlen_means_nothing_without_parity() {
+    for (bits, expected) in [
+        (0x40, (false, false)),
+        (0x80, (true, false)),
+        (0xC0, (true, true)),
+    ] {
+        let mut data = packet(ODATA, &[], b"payload");
+        data[5] = bits;
+        seal(&mut data);
+        let tpdu = accepted(&data);
+        assert_eq!((tpdu.parity, tpdu.var_pktlen), expected);
+        let mut again = Vec::new();
+        Tpdu {
+            var_pktlen: true,
+            ..tpdu
+        }
+        .emit(&mut again);
+        assert_eq!(
+            again[5],
+            if expected.0 { 0xC0 } else { 0 },
+            "nor is it sent"
+        );
+    }
+}
+
+#[test] // O-18
+fn parity_that_is_offered_in_no_way_is_not_offered() {
+    for bits in 0..=3 {
+        let prm = chain(&[&[0x88, 8, 0, bits, 0, 0, 0, 16]]);
+        let offered = accepted(&packet(SPM, &prm, &[])).options.parity_prm;
+        let offered = offered.map(|prm| (prm.proactive, prm.on_demand));
+        let expected = (bits != 0).then_some((bits & 2 != 0, bits & 1 != 0));
+        assert_eq!(offered, expected);
+    }
 }
 
 #[test]

@@ -149,10 +149,11 @@ fn cr() -> impl Strategy<Value = Cr> {
 }
 
 fn parity_prm() -> impl Strategy<Value = ParityPrm> {
+    // RFC 3208 §11.8.1: one bit at least.
     (any::<bool>(), any::<bool>(), 1..u32::MAX).prop_map(|(proactive, on_demand, tg_size)| {
         ParityPrm {
             proactive,
-            on_demand,
+            on_demand: on_demand || !proactive,
             tg_size,
         }
     })
@@ -250,6 +251,7 @@ fn packet() -> BoxedStrategy<Packet> {
     )
         .prop_map(
             |([sport, dport], gsi, [parity, var_pktlen], mut body, options, payload)| {
+                let var_pktlen = parity && var_pktlen; // RFC 3208 §8: not without it
                 if let Body::Spm(spm) = &mut body {
                     spm.window = spm.window.filter(|_| !options.nbr_unreach);
                 }
@@ -373,17 +375,27 @@ fn check(bytes: &[u8]) -> Result<bool, TestCaseError> {
     Ok(true)
 }
 
-/// Type octets of the options in `packet`, whose header is `header` octets long.
-fn option_kinds(packet: &[u8], header: usize) -> Vec<u8> {
+/// Bits of octet 3 that option `kind` defines.
+fn defined_bits(kind: u8) -> u8 {
+    match kind {
+        0x08 => 0x03,
+        0x0F => 0x7F,
+        0x10 | 0x11 => 0x07,
+        _ => 0,
+    }
+}
+
+/// Octets 0, 2 and 3 of the options in `packet`, whose header is `header` octets long.
+fn option_heads(packet: &[u8], header: usize) -> Vec<[u8; 3]> {
     let total = usize::from(u16::from_be_bytes([packet[header + 2], packet[header + 3]]));
     let mut at = header + 4;
-    let mut kinds = Vec::new();
+    let mut heads = Vec::new();
     while at < header + total {
-        kinds.push(packet[at]);
+        heads.push([packet[at], packet[at + 2], packet[at + 3]]);
         at += usize::from(packet[at + 1]);
     }
     assert_eq!(at, header + total, "option lengths add up to the total");
-    kinds
+    heads
 }
 
 /// Whether option `kind` concerns network elements, on a packet of type `packet_type`.
@@ -407,13 +419,14 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    #[test]
+    #[test] // G-02
     fn what_was_emitted_parses_back(packet in packet()) {
         let bytes = packet.emit();
+        prop_assert_eq!(bytes[4] & 0xF0, 0, "version and reserved bits");
         prop_assert_eq!(Tpdu::parse(&bytes), Ok(packet.tpdu()));
     }
 
-    #[test] // RFC 3208 §8
+    #[test] // G-05, G-07, G-08, G-09, G-12, RFC 3208 §8
     fn emitted_checksums_are_right_and_never_zero(packet in packet()) {
         let bytes = packet.emit();
         let mut sealed = bytes.clone();
@@ -422,7 +435,7 @@ proptest! {
         prop_assert_ne!(&bytes[6..8], [0, 0]);
     }
 
-    #[test] // RFC 3208 §9.1
+    #[test] // G-04, G-05, G-06, O-02, O-04, O-05, O-06, RFC 3208 §9.1
     fn emitted_options_are_in_order(packet in packet()) {
         let bytes = packet.emit();
         let bare = Packet { options: Options::default(), payload: Vec::new(), ..packet.clone() };
@@ -440,8 +453,12 @@ proptest! {
             prop_assert_eq!(bits & 0x02, 0);
             return Ok(());
         }
-        let kinds = option_kinds(&bytes, header);
-        prop_assert!(kinds.len() <= 16);
+        let heads = option_heads(&bytes, header);
+        prop_assert!(heads.len() <= 16);
+        for [kind, flags, option_bits] in &heads {
+            prop_assert_eq!((flags, option_bits & !defined_bits(kind & 0x7F)), (&0, 0));
+        }
+        let kinds: Vec<_> = heads.into_iter().map(|[kind, ..]| kind).collect();
         let (last, others) = kinds.split_last().expect("options are announced");
         prop_assert!(last & 0x80 != 0 && others.iter().all(|kind| kind & 0x80 == 0));
         let significant = kinds.iter().map(|kind| is_network_significant(kind & 0x7F, packet_type));
@@ -458,12 +475,12 @@ proptest! {
         }
     }
 
-    #[test]
+    #[test]
     fn noise_never_panics(bytes in vec(any::<u8>(), 0..2000)) {
         check(&bytes)?;
     }
 
-    #[test]
+    #[test]
     fn sealed_noise_never_panics(kind in 0..16u8, bits in any::<u8>(), noise in vec(any::<u8>(), 0..200)) {
         let mut bytes = packet_of(kind, &noise, &[], &[]);
         bytes[5] = bits;
@@ -471,7 +488,7 @@ proptest! {
         check(&bytes)?;
     }
 
-    #[test]
+    #[test]
     fn damaged_packets_never_panic(packet in packet(), damage in damage(), sealed in any::<bool>()) {
         let mut bytes = packet.emit();
         apply(damage, &mut bytes);
@@ -481,7 +498,7 @@ proptest! {
         check(&bytes)?;
     }
 
-    #[test]
+    #[test]
     fn rough_options_never_panic(
         body in body(),
         options in rough_options(),

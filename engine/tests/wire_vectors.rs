@@ -131,7 +131,7 @@ fn spm_with_parity_parameters_and_join() {
     );
 }
 
-#[test]
+#[test] // O-17
 fn spm_with_reset() {
     let rst = Some(Rst {
         no_naks: true,
@@ -169,7 +169,7 @@ fn odata_of_odd_length() {
     );
 }
 
-#[test]
+#[test] // O-11
 fn odata_fragment() {
     let fragment = Some(Fragment {
         first: Sqn(8),
@@ -221,7 +221,7 @@ fn odata_with_pgmcc() {
     );
 }
 
-#[test]
+#[test] // G-04
 fn parity_rdata_of_a_short_group() {
     let options = Options {
         curr_tgsize: Some(4),
@@ -245,7 +245,7 @@ fn parity_rdata_of_a_short_group() {
     );
 }
 
-#[test]
+#[test] // G-17
 fn nak_of_one() {
     let expected = tpdu(Body::Nak(nak(&[])));
     check(
@@ -257,7 +257,7 @@ fn nak_of_one() {
     );
 }
 
-#[test]
+#[test] // O-12
 fn nak_of_three() {
     let expected = tpdu(Body::Nak(nak(&[7, 9])));
     check(
@@ -282,13 +282,13 @@ fn ncf_of_one() {
     );
 }
 
-#[test]
+#[test] // G-17
 fn spmr() {
     let expected = tpdu(Body::Spmr);
     check("1d4c03e80c00aea40a0b0c0d0e0f0000", &expected);
 }
 
-#[test]
+#[test] // G-08
 fn spmr_whose_sum_is_zero() {
     let expected = Tpdu {
         sport: 52_208,
@@ -317,7 +317,7 @@ fn poll_for_dlrs() {
     );
 }
 
-#[test]
+#[test] // O-15, G-17
 fn polr_with_redirect() {
     let redirect = Some(Nla::from([10, 9, 9, 9]));
     let options = Options {
@@ -393,7 +393,7 @@ fn check_options(body: Body, options: Options, hex: &str) {
     assert_eq!(Tpdu::parse(&out), Ok(with_options));
 }
 
-#[test] // RFC 3208 §15.4
+#[test] // O-22, RFC 3208 §15.4
 fn implosion_options() {
     let nak_bo_ivl = Some(NakBoIvl {
         ivl: 50_000,
@@ -460,7 +460,7 @@ fn parity_bits() {
     }
 }
 
-#[test] // RFC 3208 §12.7
+#[test] // O-21, RFC 3208 §12.7
 fn congestion_reports() {
     let bits = |link, path, receiver| CrBits {
         link,
@@ -518,7 +518,7 @@ fn current_group_size_by_packet() {
     );
 }
 
-#[test] // RFC 3208 §8: AFI 2 with sixteen octets
+#[test] // G-23, RFC 3208 §8: AFI 2 with sixteen octets
 fn ipv6_addresses() {
     let path: Nla = "fd00::1".parse().expect("an address");
     let spm = tpdu(Body::Spm(Spm {

@@ -437,7 +437,7 @@ fn other_implementations_share_the_ports_and_cannot_take_the_naks() {
     }
 }
 
-#[test]
+#[test] // G-15
 fn a_tsi_belongs_to_one_process_of_a_host() {
     let encap = encap();
     let [mut a, mut b] = [udp(encap), udp(encap)];

@@ -99,7 +99,7 @@ fn next_native(spy: &Socket) -> Vec<u8> {
     buffer[..n].to_vec()
 }
 
-#[test]
+#[test] // G-01, G-19
 fn native_packets_carry_ttl_tos_and_router_alert() {
     let (Some(mut sender), Some(mut receiver)) = (native(), native()) else {
         return;

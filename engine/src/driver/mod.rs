@@ -343,6 +343,10 @@ impl Engine {
 }
 
 /// A GSI that nobody else has.
+///
+/// Departs from RFC 3208 §8 (G-16): a GSI is 48 random bits for each process, not the hash of the host's DNS name:
+/// every process of a host, every container with the same name and every restart would share that one, and
+/// 16 bits of port cannot keep their sessions apart.
 fn random_gsi() -> io::Result<Gsi> {
     let [_, _, gsi @ ..] = unix::random()?.to_be_bytes();
     Ok(Gsi(gsi))
@@ -400,6 +404,14 @@ impl SessionHello {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test] // G-16: what several processes of a host would share is not in it
+    fn every_gsi_is_another() {
+        let drawn = [(); 100].map(|()| random_gsi().expect("random octets"));
+        for (i, gsi) in drawn.iter().enumerate() {
+            assert!(!drawn[..i].contains(gsi), "{gsi:?}");
+        }
+    }
 
     #[test]
     fn messages_on_pairs_have_the_layout_of_their_structs() {

@@ -15,10 +15,10 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 
-/// IP protocol number of PGM.
+/// IP protocol number of PGM: its header follows that of IP (RFC 3208 §8 (G-01)).
 const IPPROTO_PGM: i32 = 113;
 
-/// IP Router Alert (RFC 2113).
+/// IP Router Alert (RFC 2113) on what network elements act on (RFC 3208 §4, §14.4 (G-19)).
 const ROUTER_ALERT: [u8; 4] = [0x94, 0x04, 0, 0];
 
 /// Octets of IP header with Router Alert: RDATA carries it, and must be able to repeat any ODATA.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long a TSI that ended is not taken for a new session. Longer than a source announces FIN.
 const GRAVE: Duration = Duration::from_secs(60);
 
-/// A source at a listener. Hashed with SipHash: the network chooses TSIs.
+/// A source at a listener: each TSI for itself (RFC 3208 §3.1 ). Hashed with SipHash: the network chooses TSIs.
 type PeerKey = (ListenerId, Tsi);
 
 #[derive(Debug)]
@@ -355,7 +355,7 @@ impl Sessions {
         }
     }
 
-    /// A new peer, if there is room: candidates give way, sessions do not.
+    /// A new peer, if there is room: candidates give way, sessions do not (RFC 3208 §10 ).
     fn admit(
         &mut self,
         now: Instant,
@@ -428,7 +428,7 @@ impl Sessions {
         if !session.announced {
             self.remove(id, cx);
         }
-        // Who fell silent sends no late packets: whoever comes with the TSI now has started anew.
+        // RFC 3208 §6.2: who fell silent sends no late packets: whoever comes with the TSI now has started anew.
         if !silent {
             self.bury(now, key, false);
         }
@@ -544,7 +544,7 @@ fn is_data(tpdu: &Tpdu<'_>) -> bool {
     matches!(tpdu.body, Body::Odata(_) | Body::Rdata(_))
 }
 
-/// Policy for downstream packets of a known TSI: only its source's address is believed.
+/// Policy for downstream packets of a known TSI: only its source's address is believed (RFC 3208 §10 ).
 ///
 /// Network elements and upstream DLRs send with the source's address too (RFC 3208 §7, §9.5). Only
 /// repairs and NCFs of an off-tree DLR would not, and those come by unicast to its parent, not to us.

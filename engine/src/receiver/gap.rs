@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Restarts of a wait, and NAKs suppressed, by what others send for one SQN over its whole recovery.
 /// Beyond it their NCFs and NAKs change nothing that the table does not bound by retries, so that a
-/// forged stream cannot hold a gap for ever, nor silence our own NAKs (RFC 3208 §10).
+/// forged stream cannot hold a gap for ever, nor silence our own NAKs (RFC 3208 §10 ).
 const RESTARTS_MAX: u8 = 20;
 
 /// Where the recovery of an SQN stands. `BackOff` and `Due` are "pending", with `WaitNcf`, in the RFC's
@@ -94,6 +94,7 @@ impl Gap {
                 return Step::Nak;
             }
             State::Due => return Step::Wait,
+            // §6.3.
             State::WaitNcf => {
                 self.ncf_tries += 1;
                 if self.ncf_tries > waits.ncf_retries {
@@ -101,7 +102,7 @@ impl Gap {
                 }
             }
             State::WaitData => {
-                // NAK_RDATA_IVL is a least wait (§6.3: "at least"). This prolongs it no more often than
+                // NAK_RDATA_IVL is a least wait (§6.3: "at least"). This prolongs it no more often than
                 // older SQNs get repaired, so it ends.
                 let ivl = waits.rdata_ivl(self.data_tries);
                 if source_is_busy(ivl) {
@@ -133,7 +134,7 @@ impl Gap {
         Some(now.saturating_duration_since(asked))
     }
 
-    /// An NCF names this SQN. Whether a NAK of ours was made needless.
+    /// An NCF names this SQN. Whether a NAK of ours was made needless (RFC 3208 §6.3 ).
     pub(super) fn on_ncf(&mut self, now: Instant, waits: &Waits) -> bool {
         let pending = matches!(self.state, State::BackOff | State::Due);
         if self.state != State::WaitNcf && !self.may_restart() {
@@ -212,7 +213,7 @@ impl BackOff {
         }
     }
 
-    /// End of a back-off that begins now: after `now`, and at most `ivl` later.
+    /// End of a back-off that begins now: after `now`, and at most `ivl` later (RFC 3208 §6.3 ).
     ///
     /// The wait has the truncated exponential distribution of RFC 5401 §3.2.2: few receivers draw an early
     /// time, most a late one, so in a large group the first NAKs are confirmed before the crowd speaks.

@@ -36,6 +36,8 @@ impl Peer {
         if !self.admit(now, data, &tpdu.options, is_repair) {
             return;
         }
+        // §6.1, §6.3: inside the half space ahead it is taken and moves the lead; behind the window
+        // it is not.
         let is_past_end = self
             .end
             .as_ref()
@@ -97,7 +99,7 @@ impl Peer {
         }
         let first = self.phase == Phase::Listening;
         let is_older = !first && data.sqn.since(self.rxw.base()) < 0;
-        // §6.1: reception starts with data inside the advertised window. A repair says nothing about
+        // §6.1: reception starts with data inside the advertised window. A repair says nothing about
         // what is new: to begin with it would mean to ask for all that came after.
         let proves_start = !is_repair || options.syn || options.join.is_some();
         if data.trail.is_newer_than(data.sqn) || ((first || is_older) && !proves_start) {
@@ -123,6 +125,7 @@ impl Peer {
             self.unreachable |= self.path.is_some_and(|path| Nla::V4(path) == spm.path);
             return;
         }
+        // §6.2.
         if self
             .spm_sqn
             .is_some_and(|last| !spm.spm_sqn.is_newer_than(last))
@@ -131,14 +134,17 @@ impl Peer {
         }
         self.spm_sqn = Some(spm.spm_sqn);
         self.last_heard = now;
+        // §6.2.
         self.path = Some(self.nak_address(spm.path));
         self.unreachable = false;
+        // §13.5.
         self.spmr = Spmr::Idle;
         self.learn_nak_bo_ivl(options);
         self.on_window(spm.window, options.join);
         if self.phase == Phase::Open {
             // An SPM_LEAD behind the data already here was overtaken by it.
             let end = self.rxw.lead().next();
+            // §9.8.1: with N set nobody is left to ask, so what is here in order is all.
             if let Some(rst) = options.rst {
                 let at = if rst.no_naks { self.rxw.edge() } else { end };
                 self.finish(at, Read::Reset(ResetReason::Rst(rst.code)));
@@ -163,7 +169,7 @@ impl Peer {
         if let Some(window) = window
             && self.phase == Phase::Open
         {
-            // §6.2: each edge counts only if it is newer than the one held.
+            // §6.2: each edge counts only if it is newer than the one held.
             if !self.rxw.extend_lead(window.lead) {
                 self.counters.plain.dropped_malformed += 1;
             }
@@ -182,7 +188,7 @@ impl Peer {
         if tpdu.parity || self.phase != Phase::Open {
             return;
         }
-        // §6.3: an NCF for an SQN nobody told us of proves that it exists. Inside our window only: it
+        // §6.3: an NCF for an SQN nobody told us of proves that it exists. Inside our window only: it
         // is the one packet that could move the lead without carrying data or a window.
         for sqn in ncf.sqns() {
             if self.rxw.end().is_newer_than(sqn) {

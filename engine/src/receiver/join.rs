@@ -1,4 +1,4 @@
-//! Where a session begins for us (RFC 3208 §6.1, §9.4), and asking for the SPM that tells (§13).
+//! Where a session begins for us (RFC 3208 §6.1, §9.4 (R-02, R-03, O-14)), and asking for the SPM that tells (§13).
 //!
 //! A receiver that was there before the source must get everything; a late joiner begins with the first
 //! ODATA it sees and asks for nothing older. Which of them we are, the first packets tell:
@@ -64,7 +64,8 @@ pub(super) fn start_from_spm(
     }
 }
 
-/// SPM requests: random delay, a copy for the neighbours, one for the source, then patience.
+/// SPM requests: random delay, a copy for the neighbours, one for the source, then patience (RFC 3208 §13.5
+///
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spmr {
     /// No SPM is wanted.
@@ -88,7 +89,7 @@ impl Spmr {
         }
     }
 
-    /// RFC 3208 §13.5: somebody else asked, so the SPM is under way.
+    /// RFC 3208 §13.5: somebody else asked, so the SPM is under way.
     pub(super) fn on_heard(&mut self, now: Instant, config: &ReceiverConfig) {
         if let Self::BackOff { tries, .. }
         | Self::Send {

@@ -5,7 +5,7 @@ use super::{Peer, Read, ResetReason};
 use crate::num::Sqn;
 
 impl Peer {
-    /// The source's trailing edge: what we miss before it is lost (RFC 3208 §3.4).
+    /// The source's trailing edge: what we miss before it is lost (RFC 3208 §3.4, §6.3 ).
     pub(super) fn advance_trail(&mut self, trail: Sqn) {
         let edge = self.rxw.edge();
         if !trail.is_newer_than(edge) || self.is_ended() {
@@ -29,7 +29,7 @@ impl Peer {
         }
     }
 
-    /// Retries gave up, or nobody else's repair came.
+    /// Retries gave up, or nobody else's repair came (RFC 3208 §6.3 ).
     pub(super) fn on_lost(&mut self, lost: Lost) {
         self.counters.plain.lost_ncf_retries += lost.by_ncf_retries;
         self.counters.plain.lost_data_retries += lost.by_data_retries;

@@ -103,7 +103,7 @@ pub struct Peer {
     established: bool,
     /// SQN of the last SPM accepted.
     spm_sqn: Option<Sqn>,
-    /// Where NAKs go: SPM_PATH of that SPM. `None`: no NAK yet (RFC 3208 §6.2).
+    /// Where NAKs go: SPM_PATH of that SPM. `None`: no NAK yet (RFC 3208 §6.2 ).
     path: Option<Ipv4Addr>,
     /// The path said OPT_NBR_UNREACH: no NAK until a regular SPM.
     unreachable: bool,
@@ -300,8 +300,8 @@ impl Peer {
         }
     }
 
-    /// Nothing more to do for the network: ended, or silent for `peer_expiry`. What was received may
-    /// still be read.
+    /// Nothing more to do for the network: ended, or silent for `peer_expiry` (RFC 3208 §9.7.1: after FIN, when
+    /// all is here or given up). What was received may still be read.
     #[must_use]
     pub fn is_expired(&self, now: Instant) -> bool {
         self.is_ended() || self.is_silent(now)
@@ -474,6 +474,8 @@ impl Peer {
 
 /// Packets to the network.
 impl Peer {
+    /// RFC 3208 §6.3, §8.3. Never a copy to the group: whether the parent is directly connected is
+    /// not known here, and its NCF tells the others.
     fn emit_nak(&mut self, list: &NakList, path: Ipv4Addr, out: &mut Vec<u8>) -> Emitted {
         self.counters.plain.naks_sent += 1;
         self.counters.plain.selective_naks_sent += list.len() as u64;
@@ -494,7 +496,7 @@ impl Peer {
     fn emit(&self, body: Body, out: &mut Vec<u8>) -> usize {
         let before = out.len();
         let tpdu = Tpdu {
-            // Upstream: ports swapped (RFC 3208 §8).
+            // Upstream: ports swapped, the source's TSI (RFC 3208 §3.1, §8.3 (G-17, G-18)).
             sport: self.dport,
             dport: self.tsi.sport,
             gsi: self.tsi.gsi,

@@ -1,7 +1,7 @@
-//! Fragments of one APDU put together as they come in order (RFC 3208 §9.2).
+//! Fragments of one APDU put together as they come in order (RFC 3208 §9.2 ).
 //!
 //! Memory grows with the octets that really arrived: the length a packet announces is never believed
-//! beforehand, so a forged one allocates nothing (RFC 3208 §10).
+//! beforehand, so a forged one allocates nothing (RFC 3208 §10 ).
 
 use crate::num::Sqn;
 use crate::wire::Fragment;

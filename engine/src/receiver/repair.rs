@@ -69,7 +69,8 @@ impl Repair {
         self.timers.next()
     }
 
-    /// Begin the recovery of what is missing before `end`, as far as it fits the window.
+    /// Begin the recovery of what is missing before `end`, as far as it fits the window: once for each SQN, whatever
+    /// tells of it (RFC 3208 §6.3 ).
     ///
     /// What is found missing together shares one back-off, so that it goes out in one NAK. Every SQN is
     /// looked at once, so the work is paid for by its packet or its gap. A packet that is merely late is
@@ -113,7 +114,7 @@ impl Repair {
         }
     }
 
-    /// NCF for `sqn`. Whether it saved us a NAK.
+    /// NCF for `sqn`, one of its list (RFC 3208 §9.3.2 ). Whether it saved us a NAK.
     pub(super) fn on_ncf(&mut self, now: Instant, rxw: &mut Rxw, sqn: Sqn) -> bool {
         let Some(gap) = rxw.gap_mut(sqn) else {
             return false;
@@ -178,7 +179,7 @@ impl Repair {
         lost
     }
 
-    /// The SQNs of the next NAK, now on their way. Several packets go oldest first.
+    /// The SQNs of the next NAK, now on their way, ordered (RFC 3208 §9.3 (O-12)). Several packets go oldest first.
     pub(super) fn next_nak(&mut self, now: Instant, rxw: &mut Rxw) -> Option<NakList> {
         let mut list = NakList::new();
         while !list.is_full()

@@ -45,7 +45,8 @@ pub(super) enum Offer {
 ///
 /// What is before `edge` and neither held nor done is lost, and the stream goes on without it.
 ///
-/// Every slot outside of `base .. base + slots.len()` counts as empty, so a lead far ahead costs nothing.
+/// Every slot outside of `base .. base + slots.len()` counts as empty, so a lead far ahead costs nothing
+/// (RFC 3208 §10 ).
 #[derive(Debug)]
 pub(super) struct Rxw {
     /// Power of two.
@@ -187,7 +188,8 @@ impl Rxw {
         plausible
     }
 
-    /// Offer one data packet. The payload is built only if the packet is taken.
+    /// Offer one data packet (RFC 3208 §6.1 ), ODATA or RDATA, whatever was asked for (§6.3 ). The
+    /// payload is built only if the packet is taken.
     pub(super) fn offer(&mut self, sqn: Sqn, len: usize, packet: impl FnOnce() -> Packet) -> Offer {
         let offset = sqn.since(self.base);
         if offset < 0 {
@@ -225,7 +227,7 @@ impl Rxw {
         Offer::Taken
     }
 
-    /// The packet at `base`, if it is here.
+    /// The packet at `base`, if it is here: data is read in its order (RFC 3208 §6.1 ).
     pub(super) fn head(&self) -> Option<&Packet> {
         if self.base == self.edge {
             return None;

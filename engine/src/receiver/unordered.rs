@@ -1,4 +1,5 @@
-//! Delivery out of order (PGM_UNORDERED): which APDUs beyond the head of the window are whole.
+//! Delivery out of order (PGM_UNORDERED): which APDUs beyond the head of the window are whole (RFC 3208 §6.1
+//!
 //!
 //! The head of the window goes its usual way, piecewise, so that an APDU longer than the window passes.
 //! What is complete beyond it is found here, read out of its slots, and skipped when its turn comes.

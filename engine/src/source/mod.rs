@@ -44,10 +44,11 @@ pub enum SendError {
 /// Longest APDU, octets.
 pub const MAX_APDU: usize = 256 << 20;
 
-/// Weight of repairs against new data when both wait: so many RDATA, then one ODATA (RFC 3208 §5.1.3).
+/// Weight of repairs against new data when both wait: so many RDATA, then one ODATA (RFC 3208 §5.1.3 (S-06)).
 const RDATA_RUN: u32 = 4;
 
-/// libpgm takes an SPM_SQN for old that is not newer than 0 when it knows none yet.
+/// SPMs are numbered on their own, from anywhere (RFC 3208 §3.6.1 (S-11)): libpgm takes an SPM_SQN for old that is
+/// not newer than 0 when it knows none yet.
 const FIRST_SPM_SQN: Sqn = Sqn(1);
 
 /// A session does not end before this many SPMs told its FIN.
@@ -206,7 +207,7 @@ impl Source {
     pub fn handle_tpdu(&mut self, now: Instant, _from: Ipv4Addr, tpdu: &Tpdu<'_>) {
         match &tpdu.body {
             Body::Nak(nak) => self.handle_nak(now, nak, tpdu.parity),
-            // RFC 3208 §9.5: a DLR repairs it; for us it is accounting.
+            // RFC 3208 §9.5 (S-21): a DLR repairs it; for us it is accounting.
             Body::Nnak(_) => self.stats.nnaks_received += 1,
             Body::Spmr => {
                 self.stats.spmrs_received += 1;
@@ -233,7 +234,7 @@ impl Source {
         Some(due.into_iter().flatten().fold(self.spm.due(), Instant::min))
     }
 
-    /// Append the next packet that may go now, by priority NCF, SPM, repairs and data (RFC 3208 §5.1.3).
+    /// Append the next packet that may go now, by priority NCF, SPM, repairs and data (RFC 3208 §5.1.3 (S-05)).
     /// All go to the group.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
         if self.finished {
@@ -309,6 +310,9 @@ impl Source {
     }
 
     /// When the linger is over.
+    ///
+    /// Departs from RFC 3208 §9.7.2 (S-30): SPMs and repairs go on after FIN until nobody has asked for a while, with
+    /// a bound, not for TXW_SECS: idle data stays in our window for ever, and most groups are done much sooner.
     fn finish_at(&self) -> Option<Instant> {
         let since = self.fin_since?;
         let latest = since + self.config.linger_max;
@@ -329,7 +333,7 @@ impl Source {
         self.config.linger_quiet.max(backoffs).max(2 * repairing)
     }
 
-    /// RFC 3208 §9.7.2: the FIN is announced once SPM_LEAD is the last data there will be.
+    /// RFC 3208 §9.7.2 (S-28): the FIN is announced once SPM_LEAD is the last data there will be.
     fn begin_fin(&mut self, now: Instant) {
         if self.closed && self.queue.is_empty() && self.fin_since.is_none() {
             self.fin_since = Some(now);
@@ -337,6 +341,7 @@ impl Source {
         }
     }
 
+    /// RFC 3208 §8.3 (S-15): what the NAK said, downstream.
     fn emit_ncf(&mut self, now: Instant, sqns: &SqnList, out: &mut Vec<u8>) -> Option<Emitted> {
         let (first, rest) = sqns.split_first()?;
         let body = Body::Ncf(Nak {
@@ -359,6 +364,7 @@ impl Source {
         })
     }
 
+    /// RFC 3208 §8.1 (S-12, S-13).
     fn emit_spm(&mut self, now: Instant, out: &mut Vec<u8>) -> Emitted {
         let body = Body::Spm(Spm {
             spm_sqn: self.spm_sqn,
@@ -389,7 +395,7 @@ impl Source {
         let sqn = self.repairs.take_rdata(now, &mut self.txw)?;
         // A queued repair holds the trailing edge, so the packet is there.
         let entry = self.txw.get(sqn)?;
-        // RFC 3208 §8.2: the trail is today's, not the original's.
+        // RFC 3208 §8.2 (S-17, S-19): the trail is today's, not the original's.
         let body = Body::Rdata(Data {
             sqn,
             trail: self.txw.trail(),
@@ -420,7 +426,7 @@ impl Source {
             sent: now,
             repair: None,
         };
-        // RFC 3208 §3.6.2: the trail in every data packet is the current one.
+        // RFC 3208 §3.6.2 (S-26): the trail in every data packet is the current one.
         let body = Body::Odata(Data {
             sqn,
             trail: self.txw.trail(),

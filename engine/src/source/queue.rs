@@ -136,7 +136,7 @@ impl SendQueue {
         self.lacking = 0;
     }
 
-    /// The next packet, should it get `sqn`. `closing`: no APDU follows the last one.
+    /// The next packet, should it get `sqn` (RFC 3208 §9.2.2 (O-10)). `closing`: no APDU follows the last one.
     pub(super) fn peek(&self, sqn: Sqn, closing: bool) -> Option<Cut> {
         let len = *self.apdus.front()?;
         let is_short = self.broken_off && self.apdus.len() == 1;

@@ -18,8 +18,9 @@ const PEAK: (u32, u32) = (3, 2);
 
 /// Token bucket, kept as the time at which the line would be clear again.
 ///
-/// Octets of admitted packets in any interval ≤ bucket + rate × interval (RFC 3208 §5.1.2). The bucket
-/// of a few packets also bounds how closely packets follow each other.
+/// Octets of admitted packets in any interval ≤ bucket + rate × interval (RFC 3208 §5.1.2 (S-03)). The bucket of a
+/// few packets also bounds how closely packets follow each other, and so does the peak rate (S-04). Who asks for no
+/// limit gets none: then the interface is the leaky bucket.
 ///
 /// After data had to wait for a late caller it is ≤ bucket + rate × (interval + `CATCH_UP`), and never more
 /// than bucket + `PEAK` × rate × interval: what leaves at once is the same bucket as ever, and a receiver's
@@ -261,7 +262,7 @@ mod tests {
         sent
     }
 
-    #[test]
+    #[test] // S-04
     fn what_was_missed_is_caught_up_within_bounds() {
         let rate = 12_500_000;
         for (every, late) in [(10, us(3_000)), (40, us(8_000)), (100, us(15_000))] {

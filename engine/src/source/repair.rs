@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// SQNs of one NAK or NCF: the header's and the list's, ordered, no duplicates.
 pub(super) type SqnList = ArrayVec<Sqn, { NAK_LIST_MAX + 1 }>;
 
-/// Identical NCFs within this time become one (RFC 3208 §5.2: the first is immediate, further ones are
+/// Identical NCFs within this time become one (RFC 3208 §5.2 (S-16): the first is immediate, further ones are
 /// delayed by a small interval).
 const NCF_HOLD: Duration = Duration::from_millis(2);
 /// A NAK this soon after the RDATA was under way when the RDATA went.
@@ -179,8 +179,12 @@ impl Repairs {
 
     /// A NAK with these SQNs; whether any of them can be repaired.
     ///
-    /// SQNs that left the window are counted and not confirmed: an NCF promises RDATA. (RFC 3208 §5.2
-    /// says "any NAK"; §5.3 limits RDATA to the window.)
+    /// A list gets one NCF with the same list (RFC 3208 §5.2, §9.3.4 (S-14, S-20)), and RDATA waits for nothing but
+    /// the rate (§5.3 (S-18)).
+    ///
+    /// Departs from RFC 3208 §5.2 (S-14): a NAK gets its NCF at once, but SQNs that are not in the window are counted
+    /// and not confirmed: an NCF promises RDATA, which §5.3 limits to the window, and would keep receivers waiting
+    /// for what never comes.
     pub(super) fn on_nak(
         &mut self,
         now: Instant,
@@ -288,7 +292,7 @@ impl Repairs {
     }
 }
 
-/// Ordered and without duplicates (RFC 3208 §9.3), whoever sent them.
+/// Ordered and without duplicates (RFC 3208 §9.3 (O-12)), whoever sent them.
 fn in_order(sqns: impl Iterator<Item = Sqn>, trail: Sqn) -> SqnList {
     let mut list: SqnList = sqns.take(NAK_LIST_MAX + 1).collect();
     list.sort_unstable_by_key(|sqn| sqn.since(trail));
@@ -382,7 +386,7 @@ mod tests {
         assert!(rig.repairs.is_idle());
     }
 
-    #[test]
+    #[test] // O-12
     fn a_disordered_list_with_repetitions_is_put_right() {
         let mut rig = Rig::new(100);
         rig.nak(ms(0), [9, 3, 9, 3, 5]);
@@ -439,7 +443,7 @@ mod tests {
         assert_eq!(rig.rdata(ms(3)), [4], "it was lost");
     }
 
-    #[test]
+    #[test] // S-14
     fn only_sqns_of_the_window_are_confirmed() {
         let mut rig = Rig::new(10);
         assert!(!rig.nak(ms(0), [10, u32::MAX, 1 << 31]));

@@ -26,6 +26,7 @@ pub(super) struct SpmSchedule {
     start_at: Option<Instant>,
     /// Of the burst, still to be sent.
     start_burst: u32,
+    /// Ambient SPMs run free of data and of heartbeats (RFC 3208 §5.1.4, §5.1.6 (S-07, S-10)).
     ambient_ivl: Duration,
     ambient_at: Instant,
     ihb_min: Duration,
@@ -92,13 +93,13 @@ impl SpmSchedule {
         self.fins.unwrap_or(0)
     }
 
-    /// RFC 3208 §5.1.5: data sets IHB_TMR to IHB_MIN.
+    /// RFC 3208 §5.1.5 (S-09): data sets IHB_TMR to IHB_MIN.
     pub(super) fn on_data(&mut self, now: Instant) {
         self.ihb = self.ihb_min;
         self.ihb_at = Some(now + self.ihb);
     }
 
-    /// RFC 3208 §13.4: answered at once, at most one per IHB_MIN.
+    /// RFC 3208 §13.4 (S-33): answered at once, at most one per IHB_MIN.
     pub(super) fn on_spmr(&mut self, now: Instant) {
         let at = self
             .answered
@@ -106,7 +107,7 @@ impl SpmSchedule {
         self.asked_at.get_or_insert(at);
     }
 
-    /// RFC 3208 §9.7.2: the FIN goes at once and resets the heartbeat, which then stays dense enough
+    /// RFC 3208 §9.7.2 (S-29): the FIN goes at once and resets the heartbeat, which then stays dense enough
     /// for `quiet` to mean that nobody misses the end.
     pub(super) fn on_fin(&mut self, now: Instant, quiet: Duration) {
         self.fins = Some(0);
@@ -134,7 +135,7 @@ impl SpmSchedule {
                 now + self.ambient_ivl
             };
         }
-        // RFC 3208 §5.1.5: IHB_TMR counts from the latest packet; only its expiry doubles it.
+        // RFC 3208 §5.1.5 (S-08): IHB_TMR counts from the latest packet; only its expiry doubles it.
         match self.ihb_at {
             Some(at) if at <= now => self.ihb = (self.ihb * 2).min(self.ihb_max),
             Some(_) => self.ihb = self.ihb.min(self.ihb_max),

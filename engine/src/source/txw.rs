@@ -1,10 +1,10 @@
 //! Transmit window: what can be repaired, by SQN (RFC 3208 §3.3, §16).
 //!
-//! Departs from RFC 3208 §16: the window advances neither with time nor with data alone. Data leaves
-//! only when it is older than `window_ivl` *and* its room is needed, so a receiver has at least the
-//! time the option promises and usually more. As in §16.2, NAKs hold the trailing edge: it does not
-//! pass an SQN whose repair is queued, nor one that was repaired a moment ago (within a bound, so that
-//! no receiver can stop the source).
+//! Departs from RFC 3208 §16 (S-22, S-23, S-25): the window advances neither with time nor with data alone. Data
+//! leaves only when it is older than `window_ivl` *and* its room is needed, so a receiver has at least the time
+//! the option promises and usually more. As in §16.2, NAKs hold the trailing edge: it does not pass an SQN whose
+//! repair is queued, nor one that was repaired a moment ago, within a bound, so that no receiver can stop the
+//! source.
 
 use super::SourceConfig;
 use super::repair::Repair;
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Most SQNs held, whatever their size: bounds memory when TSDUs are tiny. Far below the 2³¹ - 1 of
-/// RFC 3208 §3.3.
+/// RFC 3208 §3.3 (G-21).
 const MAX_SQNS: usize = 1 << 22;
 
 /// Repairs hold data in the window for at most this long beyond `window_ivl`.
@@ -42,7 +42,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Options of the ODATA and of every RDATA (RFC 3208 §9.2, §9.6, §9.7).
+    /// Options of the ODATA and of every RDATA (RFC 3208 §9.2, §9.6, §9.7 (O-09, O-16, S-19, S-27)).
     pub(super) fn options(&self) -> Options {
         Options {
             fragment: self.fragment,
@@ -68,6 +68,8 @@ pub(super) struct TxWindow {
     trail: Sqn,
     bytes: u64,
     limit: u64,
+    /// [`MAX_SQNS`].
+    max_sqns: usize,
     /// Octets below which a step of the trailing edge ends.
     low: u64,
     ivl: Duration,
@@ -83,6 +85,7 @@ impl TxWindow {
             trail: config.first_sqn,
             bytes: 0,
             limit: config.window_bytes,
+            max_sqns: MAX_SQNS,
             low: config.window_bytes - step,
             ivl: config.window_ivl,
             advancing: false,
@@ -99,7 +102,7 @@ impl TxWindow {
         self.next().minus(1)
     }
 
-    /// The SQN the next packet gets.
+    /// The SQN the next packet gets (RFC 3208 §5.1.1 (S-01)).
     pub(super) fn next(&self) -> Sqn {
         self.trail.plus(self.len())
     }
@@ -132,7 +135,7 @@ impl TxWindow {
 
     /// Whether a TPDU of `size` octets fits without releasing anything.
     pub(super) fn has_room(&self, size: usize) -> bool {
-        self.bytes + size as u64 <= self.limit && self.entries.len() < MAX_SQNS
+        self.bytes + size as u64 <= self.limit && self.entries.len() < self.max_sqns
     }
 
     /// When the oldest packet may go; `None` while its repair is queued, or when nothing is held.
@@ -146,7 +149,8 @@ impl TxWindow {
         }
     }
 
-    /// Release what may go until `size` octets fit; whether they do.
+    /// Release what may go until `size` octets fit; whether they do. If not, data waits (RFC 3208 §5.1.1, §16.2
+    /// (S-02, S-24)).
     pub(super) fn make_room(&mut self, now: Instant, size: usize) -> bool {
         self.advancing |= !self.has_room(size);
         let mut released = 0;
@@ -228,6 +232,21 @@ mod tests {
             matches!(w.place(opposite), Place::Ahead),
             "2^31 apart is unordered"
         );
+    }
+
+    #[test] // G-21: SQNs are a ceiling, too
+    fn the_window_has_a_largest_length() {
+        let t0 = Instant::now();
+        let mut w = window(1 << 40, MS, 0);
+        assert!(u32::try_from(w.max_sqns).is_ok_and(|max| max < 1 << 31));
+        w.max_sqns = 3;
+        for _ in 0..3 {
+            assert!(w.make_room(t0, 25));
+            w.push(entry(25, t0));
+        }
+        assert!(!w.has_room(25) && !w.make_room(t0, 25), "full");
+        assert!(w.make_room(t0 + MS, 25), "old enough");
+        assert_eq!((w.trail(), w.len()), (Sqn(u32::MAX), 2));
     }
 
     #[test] // S-22: time is a floor, octets are the ceiling

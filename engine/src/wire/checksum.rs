@@ -1,4 +1,4 @@
-//! The Internet checksum over a whole TPDU (RFC 3208 §8: no pseudo-header).
+//! The Internet checksum over a whole TPDU, without a pseudo-header (RFC 3208 §8 (G-07)).
 
 /// Ones-complement sum of `bytes`, odd lengths padded with a zero octet, in the machine's octet order.
 ///
@@ -35,7 +35,7 @@ fn fold(mut sum: u64) -> u16 {
 
 /// Octets to put into the checksum field of `packet`, whose field is zero now.
 ///
-/// RFC 3208 §8: a computed zero is transmitted as 0xFFFF, since zero means "no checksum".
+/// RFC 3208 §8 (G-08): a computed zero is transmitted as 0xFFFF, since zero means "no checksum".
 pub(super) fn compute(packet: &[u8]) -> [u8; 2] {
     match !sum(packet) {
         0 => [0xFF, 0xFF],
@@ -63,7 +63,7 @@ mod tests {
         u16::try_from(sum).expect("folded after every addition")
     }
 
-    #[test]
+    #[test] // G-07
     fn agrees_with_the_definition_for_every_length_and_alignment() {
         let mut rng = fastrand::Rng::with_seed(1);
         let bytes: Vec<u8> = (0..1600).map(|_| rng.u8(..)).collect();
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    #[test]
+    #[test] // G-08
     fn zero_is_sent_as_all_ones_and_accepted() {
         assert_eq!(compute(&[0xFF; 16]), [0xFF, 0xFF]);
         let mut packet = [0xFF; 18];

@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
         Ok(Sqn(self.u32()?))
     }
 
-    /// An AFI alone.
+    /// An AFI alone (RFC 3208 §8 (G-23)).
     pub(super) fn family(&mut self) -> Result<Family, WireError> {
         match self.u16()? {
             AFI_IPV4 => Ok(Family::Ipv4),

@@ -17,7 +17,7 @@ pub use encoded::{ENCODED_NULL, Encoded, FRAGMENT_OCTETS, flag_octet};
 use crate::num::{Gsi, Nla, Sqn, Tsi};
 use arrayvec::ArrayVec;
 
-/// Most sequence numbers in OPT_NAK_LIST beyond the one in the header (RFC 3208 §9.3).
+/// Most sequence numbers in OPT_NAK_LIST beyond the one in the header (RFC 3208 §9.3 (O-12)).
 pub const NAK_LIST_MAX: usize = 62;
 
 /// One parsed or to-be-emitted TPDU. `payload` is the TSDU.
@@ -31,7 +31,7 @@ pub struct Tpdu<'a> {
     pub gsi: Gsi,
     /// OPT_PARITY bit of the Options octet (0x80).
     pub parity: bool,
-    /// OPT_VAR_PKTLEN bit of the Options octet (0x40).
+    /// OPT_VAR_PKTLEN bit of the Options octet (0x40); means nothing without `parity`.
     pub var_pktlen: bool,
     /// Type and type-specific header.
     pub body: Body,
@@ -333,7 +333,8 @@ impl<'a> Tpdu<'a> {
         packet::emit(self, out);
     }
 
-    /// Session the packet belongs to: GSI and the data-source port, whichever side sent it.
+    /// Session the packet belongs to: GSI and the data-source port, whichever side sent it (RFC 3208 §8.3
+    /// (G-17)).
     #[must_use]
     pub fn tsi(&self) -> Tsi {
         let sport = if self.body.is_upstream() {
@@ -388,7 +389,7 @@ impl Window {
 }
 
 impl Nak {
-    /// All requested SQNs, first one first.
+    /// All requested SQNs, first one first: a list stands for as many NAKs (RFC 3208 §9.3 (O-13)).
     pub fn sqns(&self) -> impl Iterator<Item = Sqn> + '_ {
         std::iter::once(self.sqn).chain(self.list.iter().copied())
     }

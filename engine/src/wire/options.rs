@@ -18,7 +18,7 @@ use super::{Body, Cr, CrBits, Encoded, FRAGMENT_OCTETS, Fragment, NakBoIvl, NakB
 use super::{ParityPrm, PgmccData, PgmccFeedback, Rst, Tpdu, WireError};
 use crate::num::Nla;
 
-/// Most options in one packet (RFC 3208 §9), OPT_LENGTH not counted.
+/// Most options in one packet (RFC 3208 §9 (O-04)), OPT_LENGTH not counted.
 const MOST: usize = 16;
 
 /// Network-significant bit of the Options octet, mirrored like its neighbours.
@@ -79,7 +79,7 @@ pub(super) fn parse(r: &mut Reader<'_>, tpdu: &mut Tpdu<'_>) -> Result<(), WireE
             kind => parse_one(kind, bits, &mut contents, &mut tpdu.options)?,
         }
         if kind & END != 0 {
-            // RFC 3208 §9: E is on the last option and on no other.
+            // RFC 3208 §9 (O-02, O-03): E is on the last option and on no other.
             return if chain.is_empty() {
                 Ok(())
             } else {
@@ -90,7 +90,7 @@ pub(super) fn parse(r: &mut Reader<'_>, tpdu: &mut Tpdu<'_>) -> Result<(), WireE
     Err(WireError::Option)
 }
 
-/// RFC 3208 §9.1: OPT_LENGTH comes first and is four octets long; its total counts itself.
+/// RFC 3208 §9.1 (O-01): OPT_LENGTH comes first and is four octets long; its total counts itself.
 fn parse_length<'a>(r: &mut Reader<'a>) -> Result<Reader<'a>, WireError> {
     let ([kind, len], total) = (r.array()?, r.u16()?);
     if kind != LENGTH || usize::from(len) != HEADER {
@@ -99,7 +99,7 @@ fn parse_length<'a>(r: &mut Reader<'a>) -> Result<Reader<'a>, WireError> {
     r.sub(contents_len(total.into())?)
 }
 
-/// What a length that counts four octets of header leaves.
+/// What a length that counts four octets of header leaves; what it names must be there (RFC 3208 §9 (O-08)).
 fn contents_len(len: usize) -> Result<usize, WireError> {
     len.checked_sub(HEADER).ok_or(WireError::Option)
 }
@@ -127,6 +127,7 @@ fn parse_nak_list(r: &mut Reader<'_>, body: &mut Body) -> Result<(), WireError> 
 /// Contents of one option; `bits` is octet 3 of its header.
 fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<(), WireError> {
     match kind {
+        // Sixteen octets with its header, not the text's twelve (RFC 3208 §9.2.4 (O-11)).
         FRAGMENT => {
             let (first, offset, apdu_len) = (r.sqn()?, r.u32()?, r.u32()?);
             keep(
@@ -146,6 +147,7 @@ fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<
                 ivl_sqn: r.sqn()?,
             },
         ),
+        // RFC 3208 §15.4 (O-22): the maximum comes first.
         NAK_BO_RNG => keep(
             &mut o.nak_bo_rng,
             NakBoRng {
@@ -153,18 +155,22 @@ fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<
                 min: r.u32()?,
             },
         ),
+        // RFC 3208 §9.5.5 (O-15): AFI and all, eight octets and the address.
         REDIRECT => keep(&mut o.redirect, r.nla()?),
         PARITY_PRM => {
             let (proactive, on_demand) = (bits & PRM_PROACTIVE != 0, bits & PRM_ON_DEMAND != 0);
             let tg_size = non_zero(r)?;
-            keep(
-                &mut o.parity_prm,
-                ParityPrm {
-                    proactive,
-                    on_demand,
-                    tg_size,
-                },
-            );
+            // RFC 3208 §11.8.1 (O-18): one of them is set; without both nothing is offered.
+            if proactive || on_demand {
+                keep(
+                    &mut o.parity_prm,
+                    ParityPrm {
+                        proactive,
+                        on_demand,
+                        tg_size,
+                    },
+                );
+            }
         }
         PARITY_GRP => keep(&mut o.parity_grp, non_zero(r)?),
         CURR_TGSIZE => keep(&mut o.curr_tgsize, non_zero(r)?),
@@ -172,6 +178,7 @@ fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<
         PATH_NLA => keep(&mut o.path_nla, parse_path_nla(r)?),
         SYN => o.syn = true,
         FIN => o.fin = true,
+        // RFC 3208 §9.8 (O-17).
         RST => keep(
             &mut o.rst,
             Rst {
@@ -179,6 +186,7 @@ fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<
                 code: bits & RST_CODE,
             },
         ),
+        // RFC 3208 §12.7 (O-21): on NAKs, and OPT_CRQST on SPMs; elsewhere nobody looks at them.
         CR => keep(&mut o.cr, parse_cr(bits, r)?),
         CRQST => keep(&mut o.crqst, cr_bits(bits)),
         PGMCC_DATA => keep(
@@ -191,7 +199,7 @@ fn parse_one(kind: u8, bits: u8, r: &mut Reader<'_>, o: &mut Options) -> Result<
         PGMCC_FEEDBACK => keep(&mut o.pgmcc_feedback, parse_feedback(r)?),
         // Only ever first.
         LENGTH => return Err(WireError::Option),
-        // RFC 3208 §9: hosts step over what they do not know, OPT_INVALID (0x7F) included.
+        // RFC 3208 §9 (O-07): hosts step over what they do not know, OPT_INVALID (0x7F) included.
         _ => return Ok(()),
     }
     if r.is_empty() {
@@ -227,7 +235,7 @@ fn keep<T>(slot: &mut Option<T>, value: T) {
     slot.get_or_insert(value);
 }
 
-/// Group sizes and group numbers, which are never zero (RFC 3208 §11.8).
+/// Group sizes and group numbers, which are never zero (RFC 3208 §11.8 (O-19)).
 fn non_zero(r: &mut Reader<'_>) -> Result<u32, WireError> {
     match r.u32()? {
         0 => Err(WireError::Option),
@@ -278,7 +286,7 @@ fn parse_feedback(r: &mut Reader<'_>) -> Result<PgmccFeedback, WireError> {
 /// Append the options of `tpdu`, if any; the bits they set in the Options octet.
 pub(super) fn emit(tpdu: &Tpdu<'_>, out: &mut Vec<u8>) -> u8 {
     let mut chain = Chain::new(out);
-    // RFC 3208 §9.1: network-significant options precede the others.
+    // RFC 3208 §9.1 (O-05, G-06): network-significant options precede the others, and are told of.
     emit_network_significant(tpdu, &mut chain);
     let network = if chain.count == 0 { 0 } else { OPT_NETWORK };
     emit_end_to_end(tpdu, &mut chain);
@@ -289,7 +297,8 @@ pub(super) fn emit(tpdu: &Tpdu<'_>, out: &mut Vec<u8>) -> u8 {
     }
 }
 
-/// Options under construction. OPT_LENGTH is put before the first one.
+/// Options under construction. OPT_LENGTH is put before the first one. What no option defines is zero
+/// (RFC 3208 §9 (O-06)).
 struct Chain<'o> {
     out: &'o mut Vec<u8>,
     /// Where OPT_LENGTH is or would be.

@@ -22,7 +22,8 @@ const DATA_BODY: usize = 8;
 const OPTIONS_AT: usize = 5;
 const CHECKSUM_AT: usize = 6;
 
-/// Version and reserved bits of the Type octet: all zero in this version.
+/// Version and reserved bits of the Type octet: all zero in this version, and refused otherwise (RFC 3208 §8
+/// (G-02, G-03)).
 const NOT_TYPE: u8 = 0xF0;
 
 const SPM: u8 = 0x00;
@@ -36,8 +37,8 @@ const NCF: u8 = 0x0A;
 const SPMR: u8 = 0x0C;
 const ACK: u8 = 0x0D;
 
-// Departs from RFC 3208 §8, which numbers the bits of the Options octet from the other end: every
-// implementation sends them mirrored, and so do we.
+// RFC 3208 §8 (G-04) numbers the bits of the Options octet from the other end: every implementation sends them
+// mirrored, and so do we.
 const OPT_VAR_PKTLEN: u8 = 0x40;
 const OPT_PARITY: u8 = 0x80;
 
@@ -56,7 +57,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Tpdu<'_>, WireError> {
     if !is_assigned(kind) {
         return Err(WireError::Type);
     }
-    // RFC 3208 §8: mandatory on data, optional elsewhere; zero means there is none.
+    // RFC 3208 §8 (G-10, G-11): mandatory on data, optional elsewhere; zero means there is none.
     match sum {
         0 if matches!(kind, ODATA | RDATA) => return Err(WireError::NoChecksum),
         0 => {}
@@ -70,7 +71,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Tpdu<'_>, WireError> {
         dport,
         gsi,
         parity: bits & OPT_PARITY != 0,
-        var_pktlen: bits & OPT_VAR_PKTLEN != 0,
+        // RFC 3208 §8 (G-14): of parity packets only.
+        var_pktlen: bits & (OPT_PARITY | OPT_VAR_PKTLEN) == OPT_PARITY | OPT_VAR_PKTLEN,
         body: parse_body(kind, &mut r)?,
         options: Options::default(),
         payload: &[],
@@ -84,6 +86,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Tpdu<'_>, WireError> {
         check_window(spm.window)?;
     }
     tpdu.payload = r.rest();
+    // RFC 3208 §8 (G-13).
     if tpdu.payload.len() != usize::from(tsdu_len) {
         return Err(WireError::Length);
     }
@@ -178,7 +181,7 @@ fn check_window(window: Option<Window>) -> Result<(), WireError> {
 }
 
 impl Window {
-    /// How an SPM says that it carries no window (RFC 3208 §8.1).
+    /// How an SPM says that it carries no window (RFC 3208 §8.1 (G-22)).
     const ABSENT: Self = Self {
         trail: Sqn(0),
         lead: Sqn(0x8000_0000),
@@ -192,10 +195,15 @@ pub(super) fn emit(tpdu: &Tpdu<'_>, out: &mut Vec<u8>) {
     emit_body(&tpdu.body, out);
     let mut bits = options::emit(tpdu, out);
     bits |= if tpdu.parity { OPT_PARITY } else { 0 };
-    bits |= if tpdu.var_pktlen { OPT_VAR_PKTLEN } else { 0 };
+    bits |= if tpdu.parity && tpdu.var_pktlen {
+        OPT_VAR_PKTLEN
+    } else {
+        0
+    };
     out.extend_from_slice(tpdu.payload);
 
-    // RFC 3208 §9.1: the Options octet is final before the checksum is computed.
+    // RFC 3208 §9.1 (G-05): the Options octet is final before the checksum is computed. Every packet, new or
+    // passed on, is made here, so all have one that fits (G-09, G-12).
     patch(out, start + OPTIONS_AT, [bits]);
     let sum = checksum::compute(out.get(start..).unwrap_or_default());
     patch(out, start + CHECKSUM_AT, sum);

@@ -19,7 +19,7 @@ fn rst(no_naks: bool, code: u8) -> Options {
     }
 }
 
-#[test] // §9.7: all data, then the end
+#[test] // §9.7: all data, then the end
 fn fin_comes_after_all_data() {
     for by_spm in [true, false] {
         let mut rig = Rig::begun(config());
@@ -129,6 +129,15 @@ fn rst_comes_after_all_data() {
     rig.rdata(2);
     assert_eq!(rig.read_sqns(), [1, 2, 3]);
     assert_eq!(rig.read_end(), Read::Reset(ResetReason::Rst(5)));
+}
+
+#[test] // O-17: on SPMs only
+fn rst_on_data_means_nothing() {
+    let mut rig = Rig::begun(config());
+    rig.odata_with(1, 1, rst(true, 5), &payload(1));
+    rig.odata(2);
+    assert_eq!(rig.read_sqns(), [1, 2]);
+    assert_eq!(rig.read(), None, "goes on");
 }
 
 #[test] // with N set there is nobody left to ask

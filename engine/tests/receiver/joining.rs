@@ -133,7 +133,7 @@ fn the_only_data_of_its_window_needs_no_spm() {
     assert_eq!(rig.read_apdus(), [b"nine"]);
 }
 
-#[test] // §9.6: OPT_SYN tells the start, on ODATA and on its repair, before or after other data
+#[test] // O-16: §9.6: OPT_SYN tells the start, on ODATA and on its repair, before or after other data
 fn syn_begins_the_session() {
     for deliver in [Rig::odata_with, Rig::rdata_with] {
         let mut rig = Rig::new(config());

@@ -271,7 +271,11 @@ impl Rig {
         let sent = std::mem::take(&mut self.sent);
         let naks = sent.into_iter().filter_map(|sent| match sent.what {
             What::Nak(list) => {
-                assert_eq!((sent.to, sent.ttl), (Destination::Host(PATH), None), "R-22");
+                assert_eq!(
+                    (sent.to, sent.ttl),
+                    (Destination::Host(PATH), None),
+                    "R-22, R-23"
+                );
                 Some((sent.at, list))
             }
             What::Spmr => None,

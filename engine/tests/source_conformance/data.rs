@@ -37,7 +37,7 @@ fn odata_is_numbered_in_order() {
     }
 }
 
-#[test] // S-27, RFC 3208 §9.6.2: OPT_SYN on the first ODATA and its RDATA, nowhere else
+#[test] // S-27, O-16, RFC 3208 §9.6.2: OPT_SYN on the first ODATA and its RDATA, nowhere else
 fn syn_marks_the_first_packet_and_its_repair() {
     let mut rig = Rig::new(config());
     rig.send_small(3);

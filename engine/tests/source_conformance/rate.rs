@@ -20,7 +20,7 @@ fn octets(packets: &[Packet]) -> usize {
     packets.iter().map(|packet| packet.bytes.len()).sum()
 }
 
-#[test] // S-02, S-03: a second at full speed is a second's worth, for every packet size and rate
+#[test] // S-02, S-03, S-34: a second at full speed is a second's worth, for every packet size and rate
 fn the_rate_is_kept_and_used() {
     for rate in [100_000, 1_250_000, 12_500_000] {
         for len in [64, 1_400, 5_000] {
@@ -114,7 +114,7 @@ fn control_overdraws_and_data_repays() {
     assert_eq!(rig.now - from, secs(1));
 }
 
-#[test]
+#[test] // S-04
 fn unlimited_sends_all_it_has() {
     let mut rig = Rig::settled(SourceConfig {
         rate: None,

@@ -33,7 +33,7 @@ fn rdata(packets: &[Packet]) -> Vec<u32> {
         .collect()
 }
 
-#[test] // S-14, S-15, S-17, RFC 3208 §5.2: the NCF at once and first, then the RDATA
+#[test] // S-14, S-15, S-17, S-18, RFC 3208 §5.2: the NCF at once and first, then the RDATA
 fn a_nak_is_confirmed_and_then_repaired() {
     let mut rig = rig_with(10, config());
     rig.nak(&[4]);
@@ -108,7 +108,7 @@ fn a_nak_storm_is_answered_once() {
     assert_eq!(rig.source.stats(rig.now).naks_after_rdata, 99);
 }
 
-#[test] // the RDATA was lost: the next NAK, a receiver's NAK_RDATA_IVL later, is served again
+#[test] // S-17: the RDATA was lost: the next NAK, a receiver's NAK_RDATA_IVL later, is served again
 fn a_repair_can_be_asked_for_again() {
     let mut rig = rig_with(10, config());
     for round in 1..=5 {
@@ -129,7 +129,7 @@ fn a_null_nak_causes_nothing() {
     assert_eq!(rig.source.stats(rig.now).nnaks_received, 1);
 }
 
-#[test] // RFC 3208 §5.3: only SQNs of the window; the rest is counted and not promised
+#[test] // S-14, S-17, RFC 3208 §5.3: only SQNs of the window; the rest is counted and not promised
 fn naks_beyond_the_window_are_counted_not_confirmed() {
     let mut rig = rig_with(
         10,

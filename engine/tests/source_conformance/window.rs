@@ -51,7 +51,7 @@ fn young_data_is_never_dropped() {
     );
 }
 
-#[test] // the documented departure from §16: age alone does not evict
+#[test] // S-25: the documented departure from §16: age alone does not evict
 fn old_data_stays_repairable_while_there_is_room() {
     let mut rig = Rig::settled(small());
     for _ in 0..6 {

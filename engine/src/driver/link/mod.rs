@@ -226,7 +226,7 @@ impl Link {
         Ok(info)
     }
 
-    /// A source with a TSI that nobody on this host has.
+    /// A source with a TSI that nobody on this host has, and that stays (RFC 3208 §3.1 (G-15)).
     fn open_source(
         &mut self,
         group: SocketAddrV4,
