@@ -132,6 +132,9 @@ impl Peer {
         {
             return;
         }
+        if self.spm_sqn.is_none() && self.phase == Phase::Listening {
+            self.was_over = options.fin || options.rst.is_some();
+        }
         self.spm_sqn = Some(spm.spm_sqn);
         self.last_heard = now;
         // §6.2.

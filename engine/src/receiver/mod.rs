@@ -101,6 +101,8 @@ pub struct Peer {
     early: Early,
     end: Option<End>,
     established: bool,
+    /// The first thing heard of it was its end: who comes then has lost nothing.
+    was_over: bool,
     /// SQN of the last SPM accepted.
     spm_sqn: Option<Sqn>,
     /// Where NAKs go: SPM_PATH of that SPM. `None`: no NAK yet (RFC 3208 §6.2 ).
@@ -162,6 +164,7 @@ impl Peer {
             early: Early::default(),
             end: None,
             established: false,
+            was_over: false,
             spm_sqn: None,
             path: None,
             unreachable: false,
@@ -386,7 +389,11 @@ impl Peer {
         if self.phase != Phase::Open {
             return;
         }
-        self.established |= self.rxw.span() > 0;
+        let proven = match self.was_over {
+            true => self.rxw.held() > 0,
+            false => self.rxw.span() > 0,
+        };
+        self.established |= proven;
         self.fill_head();
         if self.path.is_some() || self.config.listen_only {
             let end = self

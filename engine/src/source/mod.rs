@@ -51,8 +51,9 @@ const RDATA_RUN: u32 = 4;
 /// not newer than 0 when it knows none yet.
 const FIRST_SPM_SQN: Sqn = Sqn(1);
 
-/// A session does not end before this many SPMs told its FIN.
-const FINS: u32 = 8;
+/// A session does not end before this many SPMs told its FIN and nobody answered them: time in which the
+/// process did not run is no quiet.
+const FINS: u32 = 12;
 
 /// Quiet time after FIN at least, in back-off intervals: a receiver must be able to ask, and ask again.
 const QUIET_BACKOFFS: u32 = 4;
@@ -293,6 +294,7 @@ impl Source {
             .on_nak(now, nak.sqns(), &mut self.txw, &mut self.stats)
         {
             self.active = now;
+            self.spm.on_heard();
         }
     }
 
@@ -316,11 +318,11 @@ impl Source {
     fn finish_at(&self) -> Option<Instant> {
         let since = self.fin_since?;
         let latest = since + self.config.linger_max;
-        match self.spm.fins_sent() {
-            0 => return None,
-            1..FINS => return Some(latest),
-            _ if !self.repairs.is_idle() => return Some(latest),
-            _ => {}
+        if self.spm.fins_sent() == 0 {
+            return None;
+        }
+        if self.spm.fins_unanswered() < FINS || !self.repairs.is_idle() {
+            return Some(latest);
         }
         let active = self.active.max(since);
         Some(latest.min(active + self.quiet(active - since)))

@@ -42,6 +42,8 @@ pub(super) struct SpmSchedule {
     last: Option<Instant>,
     /// SPMs sent since the FIN.
     fins: Option<u32>,
+    /// Of them, those that nobody answered yet.
+    unanswered: u32,
 }
 
 impl SpmSchedule {
@@ -65,6 +67,7 @@ impl SpmSchedule {
             spacing: Duration::from_nanos(spacing),
             last: None,
             fins: None,
+            unanswered: 0,
         }
     }
 
@@ -91,6 +94,16 @@ impl SpmSchedule {
     /// SPMs with OPT_FIN so far.
     pub(super) fn fins_sent(&self) -> u32 {
         self.fins.unwrap_or(0)
+    }
+
+    /// SPMs with OPT_FIN since a receiver was heard.
+    pub(super) fn fins_unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// A receiver needs something.
+    pub(super) fn on_heard(&mut self) {
+        self.unanswered = 0;
     }
 
     /// RFC 3208 §5.1.5 (S-09): data sets IHB_TMR to IHB_MIN.
@@ -121,6 +134,7 @@ impl SpmSchedule {
     pub(super) fn on_sent(&mut self, now: Instant) {
         self.last = Some(now);
         self.fins = self.fins.map(|n| n + 1);
+        self.unanswered += u32::from(self.is_fin());
         if self.asked_at.take().is_some() {
             self.answered = Some(now);
         }

@@ -70,6 +70,27 @@ fn fin_does_not_hide_a_loss() {
     assert_eq!(rig.read_loss(), (2, 1));
 }
 
+#[test] // who hears nothing but the end of a session is told of it once some data is there
+fn a_session_that_is_over_is_none_without_data() {
+    let late = || {
+        let mut rig = Rig::new(config());
+        let join = Some(rig.sqn(1));
+        rig.spm_with(1, 2, Options { join, ..fin() });
+        assert!(!rig.peer.is_established());
+        rig
+    };
+    let mut rig = late();
+    rig.pass(ms(2000));
+    assert!(!rig.peer.is_established() && rig.peer.is_expired(rig.now));
+
+    let mut rig = late();
+    rig.rdata(2);
+    assert!(rig.peer.is_established());
+    rig.rdata(1);
+    assert_eq!(rig.read_sqns(), [1, 2]);
+    assert_eq!(rig.read_end(), Read::Fin);
+}
+
 #[test] // so is the end in the middle of an APDU
 fn fin_does_not_hide_half_an_apdu() {
     let mut rig = Rig::begun(config());
@@ -86,10 +107,10 @@ fn fin_with_join_begins_and_ends_a_session() {
         ..fin()
     };
     rig.spm_with(1, 2, join);
-    assert!(rig.peer.is_established());
     rig.pass(ms(10));
     assert_eq!(rig.naks(), [[1, 2]]);
     rig.rdata(1);
+    assert!(rig.peer.is_established());
     rig.rdata(2);
     assert_eq!(rig.read_sqns(), [1, 2]);
     assert_eq!(rig.read_end(), Read::Fin);

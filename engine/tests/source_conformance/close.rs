@@ -100,6 +100,20 @@ fn fin_is_repeated_densely_for_the_quiet_time() {
     );
 }
 
+#[test] // S-30: while the process stands still nobody can ask
+fn a_pause_of_the_process_is_no_quiet_time() {
+    let mut rig = Rig::settled(config());
+    rig.send_small(1);
+    rig.source.close(rig.now);
+    rig.run_for(ms(40));
+    rig.now += secs(2);
+    rig.source.handle_timeout(rig.now);
+    rig.drain();
+    assert!(!rig.source.is_finished());
+    let took = finish(&mut rig);
+    assert!((200..=500).contains(&took), "{took} ms: more SPMs with FIN");
+}
+
 #[test] // S-30: repairs stay available, and whoever asks is waited for
 fn a_nak_during_the_linger_extends_it() {
     let mut rig = Rig::settled(config());
