@@ -13,7 +13,7 @@ pub use link::{Burst, Cast, Flight, Kind, Link};
 pub use node::{Pace, Rx, SessionLog, Tx};
 
 use crate::endpoint::{Endpoint, EndpointConfig, ListenConfig};
-use crate::num::{Gsi, Tsi};
+use crate::num::{Gsi, Sqn, Tsi};
 use crate::receiver::ReceiverConfig;
 use crate::source::SourceConfig;
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub struct TestNet {
     nodes: Vec<Node>,
     /// Configuration of nodes made from now on.
     config: EndpointConfig,
+    /// See [`TestNet::first_sqn`].
+    first_sqn: Sqn,
     link: Link,
     ways: BTreeMap<(NodeId, Cast), Way>,
     rules: Vec<Rule>,
@@ -99,6 +101,7 @@ impl TestNet {
                 max_peers: 1024,
                 max_bytes: 256 << 20,
             },
+            first_sqn: Sqn(0),
             link: Link {
                 latency: Duration::from_micros(100),
                 ..Link::default()
@@ -141,6 +144,14 @@ impl TestNet {
     #[must_use]
     pub fn limits(mut self, config: EndpointConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Where sources made from now on begin, if their configuration says 0: any simulation can be run across the
+    /// wraps (RFC 3208 §3.2 ).
+    #[must_use]
+    pub fn first_sqn(mut self, first: Sqn) -> Self {
+        self.first_sqn = first;
         self
     }
 
@@ -192,6 +203,9 @@ impl TestNet {
     /// A source on `node`. A TSI of zero is replaced by one that is new, the address by the node's.
     pub fn source_on(&mut self, node: NodeId, mut config: SourceConfig) -> Tx {
         config.nla = node_addr(node);
+        if config.first_sqn == Sqn(0) {
+            config.first_sqn = self.first_sqn;
+        }
         if config.tsi == Tsi::default() {
             let serial = self.nodes[node.0].next_port();
             let [.., a, b] = node.0.to_be_bytes();

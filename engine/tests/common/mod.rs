@@ -1,7 +1,7 @@
 //! What the simulations share: messages that can be told apart, and a picture when a test fails.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use pgm_engine::num::{Gsi, Nla, Tsi};
+use pgm_engine::num::{Gsi, Nla, Sqn, Tsi};
 use pgm_engine::receiver::Read;
 use pgm_engine::testnet::{Rx, SessionLog, TestNet};
 use pgm_engine::wire::{Body, Options, Tpdu};
@@ -22,10 +22,12 @@ pub const fn secs(n: u64) -> Duration {
 }
 
 /// A net that shows its last packets when the test fails, and with TESTNET_PCAP=directory leaves all
-/// of them there as a capture named after the test.
+/// of them there as a capture named after the test. With TESTNET_FIRST_SQN=number sources begin there.
 pub struct Sim(TestNet);
 
 pub fn sim(net: TestNet) -> Sim {
+    let first = std::env::var("TESTNET_FIRST_SQN").map_or(0, |n| n.parse().unwrap());
+    let net = net.first_sqn(Sqn(first));
     let wanted = std::env::var_os("TESTNET_PCAP").is_some();
     Sim(if wanted { net.capturing() } else { net })
 }
