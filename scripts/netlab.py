@@ -107,18 +107,31 @@ class Lab:
         if self.bridge:
             sh("ip", "-n", self.bridge, "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0")
             sh("ip", "-n", self.bridge, "link", "set", "bridge0", "up")
-            for i, host in enumerate(self.hosts):
-                sh("ip", "link", "add", "eth", "netns", host, "type", "veth", "peer", "name", f"p{i}", "netns", self.bridge)
-                sh("ip", "-n", self.bridge, "link", "set", f"p{i}", "master", "bridge0", "up")
+            for i in range(len(self.hosts)):
+                self.plug(i)
         else:
             sh("ip", "link", "add", "eth", "netns", self.hosts[0], "type", "veth", "peer", "name", "eth", "netns", self.hosts[1])
-        for i, host in enumerate(self.hosts):
-            sh("ip", "-n", host, "addr", "add", f"{self.address(i)}/24", "dev", "eth")
-            sh("ip", "-n", host, "link", "set", "lo", "up")
-            sh("ip", "-n", host, "link", "set", "eth", "up")
-            sh("ip", "-n", host, "route", "add", "224.0.0.0/4", "dev", "eth")
-
+            for i in range(len(self.hosts)):
+                self._configure(i)
         self.one_by_one(True)
+
+    def plug(self, i):
+        """Join a host to the bridge."""
+        sh("ip", "link", "add", "eth", "netns", self.hosts[i], "type", "veth", "peer", "name", f"p{i}", "netns", self.bridge)
+        sh("ip", "-n", self.bridge, "link", "set", f"p{i}", "master", "bridge0", "up")
+        self._configure(i)
+
+    def unplug(self, i):
+        """Take a host's interface away."""
+        sh("ip", "-n", self.hosts[i], "link", "del", "eth")
+
+    def _configure(self, i):
+        """Address and routes of a host."""
+        host = self.hosts[i]
+        sh("ip", "-n", host, "addr", "add", f"{self.address(i)}/24", "dev", "eth")
+        sh("ip", "-n", host, "link", "set", "lo", "up")
+        sh("ip", "-n", host, "link", "set", "eth", "up")
+        sh("ip", "-n", host, "route", "add", "224.0.0.0/4", "dev", "eth")
 
     def one_by_one(self, on):
         """Whether every datagram crosses the network as a packet of its own: a batch that the kernel carries

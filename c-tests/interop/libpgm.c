@@ -189,7 +189,7 @@ static int run_sender(const struct job *job)
 		if (job->pace > 0 || i % READ_EVERY == 0)
 			serve(sock);
 	}
-	report("send", job->count, octets, seconds_now() - start, "sent");
+	report("send", job->count, octets, seconds_now() - start, "sent", "");
 	until = seconds_now() + job->linger_ms / 1000.0;
 	while (seconds_now() < until)
 		serve(sock), wait_input(sock, 0.001);
@@ -251,7 +251,7 @@ static int run_receiver(const struct job *job)
 			i++;
 		}
 	}
-	report("recv", i, octets, last - first, end);
+	report("recv", i, octets, last - first, end, "");
 	pgm_close(sock, FALSE);
 	return i == job->count && !resets ? 0 : 1;
 }

@@ -107,11 +107,12 @@ static inline void pace_wait(const struct job *job, double start, unsigned long 
 	}
 }
 
+/* One line of JSON; `more` is empty or further members, each after a comma. */
 static inline void report(const char *role, unsigned long messages, unsigned long long octets, double seconds,
-			  const char *end)
+			  const char *end, const char *more)
 {
-	printf("{\"role\":\"%s\",\"messages\":%lu,\"bytes\":%llu,\"seconds\":%.6f,\"rate\":%.1f,\"end\":\"%s\"}\n", role,
-	       messages, octets, seconds, seconds > 0 ? (double)messages / seconds : 0.0, end);
+	printf("{\"role\":\"%s\",\"messages\":%lu,\"bytes\":%llu,\"seconds\":%.6f,\"rate\":%.1f,\"end\":\"%s\"%s}\n", role,
+	       messages, octets, seconds, seconds > 0 ? (double)messages / seconds : 0.0, end, more);
 	fflush(stdout);
 }
 

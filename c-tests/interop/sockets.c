@@ -70,7 +70,7 @@ static int run_sender(const struct job *job)
 			die("send");
 		octets += length;
 	}
-	report("send", job->count, octets, seconds_now() - start, "sent");
+	report("send", job->count, octets, seconds_now() - start, "sent", "");
 	close(fd);
 	return 0;
 }
@@ -85,6 +85,8 @@ static int run_receiver(const struct job *job)
 	unsigned long long octets = 0;
 	unsigned long i = 0;
 	double first = 0, last = 0;
+	struct pgm_receiver_stats stats;
+	char more[256];
 	const char *end = "complete";
 	int listener = open_socket(job), fd;
 
@@ -119,7 +121,13 @@ static int run_receiver(const struct job *job)
 		octets += (unsigned long long)got;
 		i++;
 	}
-	report("recv", i, octets, last - first, end);
+	if (getsockopt(fd, IPPROTO_PGM, RM_RECEIVER_STATISTICS, &stats, &(socklen_t){ sizeof stats }))
+		die("RM_RECEIVER_STATISTICS");
+	snprintf(more, sizeof more, ",\"odata\":%llu,\"naks\":%llu,\"parity_naks\":%llu,\"repairs\":%llu,\"duplicates\":%llu,\"lead\":%llu",
+		 (unsigned long long)stats.num_odata_packets_received, (unsigned long long)stats.total_selective_naks_sent,
+		 (unsigned long long)stats.total_parity_naks_sent, (unsigned long long)stats.num_rdata_packets_received,
+		 (unsigned long long)stats.num_duplicate_data_packets, (unsigned long long)stats.leading_edge_seq_id);
+	report("recv", i, octets, last - first, end, more);
 	return i == job->count ? 0 : 1;
 }
 

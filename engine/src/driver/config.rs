@@ -120,6 +120,8 @@ pub struct SendOptions {
     pub tpdu_size: u16,
     /// PGM_SPM_TIMERS.
     pub spm: SpmTimers,
+    /// PGM_FAULT_FIRST_SQN: SQN of the first packet; `None`: random.
+    pub first_sqn: Option<u32>,
     /// RM_USE_FEC; `None`: off.
     pub fec: Option<FecInfo>,
     /// PGM_LINGER: what the end of the process means for this sender.
@@ -258,6 +260,7 @@ impl Default for Defaults {
                 mtu: 0,
                 tpdu_size: 0,
                 spm: SpmTimers::default(),
+                first_sqn: None,
                 fec: None,
                 linger: Linger::default(),
                 linger_quiet: Duration::from_millis(500),

@@ -362,6 +362,17 @@ pub const VARIABLES: &[Variable] = &[
         help: "For tests: makes PGM_FAULT_LOSS drop the same packets each time.",
         set: |draft, value| assign(&mut draft.defaults.fault_seed, value.parse().ok()),
     },
+    Variable {
+        name: "PGM_FAULT_FIRST_SQN",
+        values: "a number, 0 to 4294967295",
+        help: "For tests: sequence number of a sender's first packet. Default random.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.send.first_sqn,
+                value.parse().ok().map(Some),
+            )
+        },
+    },
 ];
 
 /// Variables of OpenPGM, which a program under the shim may use as well: none of ours, no mistake either.
@@ -655,6 +666,7 @@ mod tests {
             ("PGM_GSO", "off"),
             ("PGM_FAULT_LOSS", "5%"),
             ("PGM_FAULT_SEED", "7"),
+            ("PGM_FAULT_FIRST_SQN", "4294967295"),
         ];
         for variable in VARIABLES {
             let (_, value) = good
@@ -683,6 +695,7 @@ mod tests {
             ("PGM_LINGER", "250"),
             ("PGM_TTL", " 3 "),
             ("PGM_MTU", ""),
+            ("PGM_FAULT_FIRST_SQN", "4294967000"),
         ]);
         assert_eq!(
             d.interface,
@@ -702,6 +715,7 @@ mod tests {
             (d.send.late_join_percent, d.send.ttl, d.send.mtu),
             (50, 3, 0)
         );
+        assert_eq!(d.send.first_sqn, Some(4_294_967_000));
         assert_eq!(d.exit_limit, Duration::from_millis(250));
         assert_eq!(d.send.linger_quiet, Duration::from_millis(250));
         for (value, linger) in [
@@ -735,6 +749,7 @@ mod tests {
             ("PGM_MTU", "20"),
             ("PGM_TPDU_SIZE", "100"),
             ("PGM_SPM_AMBIENT", "10us"),
+            ("PGM_FAULT_FIRST_SQN", "4294967296"),
         ];
         for variable in bad {
             let (_, errors) = with(&[variable]);

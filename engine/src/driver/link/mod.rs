@@ -252,7 +252,7 @@ impl Link {
             }
             let config = SourceConfig {
                 max_tpdu,
-                first_sqn: Sqn(cx.rng.u32(..)),
+                first_sqn: Sqn(options.first_sqn.unwrap_or_else(|| cx.rng.u32(..))),
                 ..source_config(tsi, group, iface.addr, options)
             };
             let id = self.endpoint.open_source(Instant::now(), config);
