@@ -13,9 +13,12 @@ pub struct SourceStats {
     pub messages_sent: u64,
     /// NAK packets received.
     pub naks_received: u64,
+    /// Those of them that ask for parity, where it is offered.
+    pub parity_naks_received: u64,
     /// SQNs asked for that were already behind the trailing edge.
     pub naks_too_late: u64,
-    /// NAKs not answered because they are not for us (NLAs), ask for parity, or for an SQN not sent yet.
+    /// NAKs not answered because they are not for us (NLAs), ask for parity that is not offered, or for an SQN
+    /// not sent yet.
     pub naks_ignored: u64,
     /// Gauge: SQNs waiting for their RDATA.
     pub outstanding_naks: u64,
@@ -23,16 +26,20 @@ pub struct SourceStats {
     pub naks_after_rdata: u64,
     /// Null NAKs received.
     pub nnaks_received: u64,
-    /// RDATA sent (RepairPacketsSent).
+    /// RDATA sent, on-demand parity included (RepairPacketsSent).
     pub rdata_sent: u64,
+    /// On-demand parity sent.
+    pub parity_rdata_sent: u64,
     /// NCF sent.
     pub ncfs_sent: u64,
     /// SPM sent.
     pub spms_sent: u64,
     /// SPMRs received.
     pub spmrs_received: u64,
-    /// ODATA sent (TotalODataPacketsSent).
+    /// ODATA sent, pro-active parity included (TotalODataPacketsSent).
     pub odata_sent: u64,
+    /// Pro-active parity sent.
+    pub parity_odata_sent: u64,
     /// Gauge: free octets of the window.
     pub buffer_available: u64,
     /// Gauge: trailing edge SQN.

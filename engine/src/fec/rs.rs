@@ -1,6 +1,6 @@
 //! Systematic Reed-Solomon over GF(2⁸) as deployed PGM has it.
 //!
-//! RFC 3208 §11 names neither field nor matrix; implementations follow Rizzo's: a Vandermonde matrix over
+//! RFC 3208 §11.1 (F-31, F-32) names neither field nor matrix; implementations follow Rizzo's: a Vandermonde matrix over
 //! the points 0, 1, α, α², …, multiplied by the inverse of its top square. So block `r` of n is the value
 //! at point `r` of the polynomial of degree below k that the k data blocks are values of, and every
 //! coefficient is Lagrange's: no matrix is kept, and none is inverted to decode.

@@ -1,5 +1,7 @@
 //! What a source is told once, with defaults that suit a LAN.
 
+use super::group::tg_sqn;
+use crate::fec::K_MAX;
 use crate::num::{Sqn, Tsi};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,7 +19,7 @@ pub struct SourceConfig {
     pub nla: Ipv4Addr,
     /// Largest PGM packet (header, options, TSDU), octets; IP and UDP headers are not in it.
     pub max_tpdu: usize,
-    /// First data SQN.
+    /// First data SQN; with FEC, that of its transmission group.
     pub first_sqn: Sqn,
     /// Octets of TPDUs on the wire per second, ODATA + RDATA + SPM; `None`: unlimited.
     pub rate: Option<u64>,
@@ -47,12 +49,46 @@ pub struct SourceConfig {
     pub nak_bo_max: Duration,
     /// See `nak_bo_min`.
     pub nak_bo_default: Duration,
+    /// Forward error correction; `None`: off.
+    pub fec: Option<Fec>,
     /// After FIN: the session ends when no NAK came for this long (and for four times the advertised
     /// back-off interval, which a receiver may need to ask, and for twice as long as repairs have been
     /// going on since the FIN) …
     pub linger_quiet: Duration,
     /// … and at the latest after this long.
     pub linger_max: Duration,
+}
+
+/// What parity a source provides (RFC 3208 §11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fec {
+    /// Packets of a group, data and parity, at most 255.
+    pub n: u8,
+    /// Data packets of a group at most: a power of two, 1 to 128, less than n.
+    pub k: u8,
+    /// Parity packets sent with every group, at most n - k.
+    pub proactive: u8,
+    /// Whether receivers may ask for parity.
+    pub on_demand: bool,
+    /// Octet order of the TSDU lengths in the parity of packets of unequal length. RFC 3208 does not say;
+    /// network order is the natural reading, libpgm has its host's.
+    pub little_endian: bool,
+}
+
+impl Fec {
+    /// The nearest that works; `None` if no parity is wanted.
+    fn clamped(self) -> Option<Self> {
+        // RFC 3208 §11.2 (F-02)
+        let k = 1 << self.k.clamp(1, K_MAX).ilog2();
+        let n = self.n.max(k + 1);
+        let proactive = self.proactive.min(n - k);
+        (proactive > 0 || self.on_demand).then_some(Self {
+            n,
+            k,
+            proactive,
+            ..self
+        })
+    }
 }
 
 /// Below this no TPDU holds a useful TSDU beside its options.
@@ -83,6 +119,7 @@ impl SourceConfig {
             nak_bo_min: Duration::from_micros(500),
             nak_bo_max: Duration::from_millis(200),
             nak_bo_default: Duration::from_millis(10),
+            fec: None,
             linger_quiet: Duration::from_millis(500),
             linger_max: Duration::from_secs(10),
         }
@@ -97,6 +134,11 @@ impl SourceConfig {
         self.window_bytes = self.window_bytes.max(self.max_tpdu as u64);
         self.window_adv_percent = self.window_adv_percent.min(100);
         self.late_join_percent = self.late_join_percent.min(100);
+        self.fec = self.fec.and_then(Fec::clamped);
+        if let Some(fec) = self.fec {
+            // RFC 3208 §11.2: groups begin at multiples of k.
+            self.first_sqn = tg_sqn(self.first_sqn, fec.k);
+        }
         self.ambient_spm_ivl = self.ambient_spm_ivl.max(tick);
         self.ihb_min = self.ihb_min.max(tick);
         self.ihb_max = self.ihb_max.max(self.ihb_min);

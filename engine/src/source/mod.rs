@@ -4,18 +4,21 @@
 //! [`Source::poll_transmit`] and comes back at [`Source::poll_timeout`].
 
 mod config;
+mod group;
+mod parity;
 mod queue;
 mod rate;
 mod repair;
 mod spm;
 mod txw;
 
-pub use config::SourceConfig;
+pub use config::{Fec, SourceConfig};
 
 use crate::num::{Nla, Sqn};
 use crate::stats::SourceStats;
 use crate::wire::{Body, Data, Nak, NakBoIvl, Options, Spm, Tpdu, Window};
 use bytes::Bytes;
+use parity::Parity;
 use queue::SendQueue;
 use rate::{Meter, Regulator};
 use repair::{Repairs, SqnList};
@@ -65,6 +68,7 @@ pub struct Source {
     queue: SendQueue,
     txw: TxWindow,
     repairs: Repairs,
+    parity: Option<Parity>,
     spm: SpmSchedule,
     spm_sqn: Sqn,
     rate: Regulator,
@@ -90,6 +94,7 @@ impl Source {
             queue: SendQueue::new(&config),
             txw: TxWindow::new(&config),
             repairs: Repairs::new(&config, now),
+            parity: config.fec.map(|fec| Parity::new(fec, now)),
             spm: SpmSchedule::new(&config, now),
             spm_sqn: FIRST_SPM_SQN,
             rate: Regulator::for_data(config.rate, config.max_tpdu, now),
@@ -223,6 +228,9 @@ impl Source {
         if self.finish_at().is_some_and(|at| at <= now) {
             self.finished = true;
         }
+        if self.close_group_at().is_some_and(|at| at <= now) {
+            self.close_group(now);
+        }
     }
 
     /// When `handle_timeout` or `poll_transmit` has something to do next.
@@ -231,7 +239,14 @@ impl Source {
         if self.finished {
             return None;
         }
-        let due = [self.repairs.ncf_at(), self.data_at(), self.finish_at()];
+        let parity_ncf_at = self.parity_ncf_at();
+        let due = [
+            self.repairs.ncf_at(),
+            parity_ncf_at,
+            self.data_at(),
+            self.close_group_at(),
+            self.finish_at(),
+        ];
         Some(due.into_iter().flatten().fold(self.spm.due(), Instant::min))
     }
 
@@ -243,7 +258,12 @@ impl Source {
         }
         while self.repairs.ncf_at().is_some_and(|at| at <= now) {
             if let Some(sqns) = self.repairs.take_ncf(now, &mut self.txw) {
-                return self.emit_ncf(now, &sqns, out);
+                return self.emit_ncf(now, Mark::default(), &sqns, out);
+            }
+        }
+        while self.parity_ncf_at().is_some_and(|at| at <= now) {
+            if let Some(sqns) = self.take_parity_ncf(now) {
+                return self.emit_ncf(now, Mark::PARITY, &sqns, out);
             }
         }
         if self.spm.due() <= now {
@@ -253,13 +273,14 @@ impl Source {
             return None;
         }
         if self.rdata_run < RDATA_RUN
-            && let Some(emitted) = self.emit_rdata(now, out)
+            && let Some(emitted) = self.emit_repair(now, out)
         {
             return Some(emitted);
         }
         let emitted = self
-            .emit_odata(now, out)
-            .or_else(|| self.emit_rdata(now, out));
+            .emit_proactive(now, out)
+            .or_else(|| self.emit_odata(now, out))
+            .or_else(|| self.emit_repair(now, out));
         if emitted.is_none() {
             self.rate.on_idle(now);
         }
@@ -282,13 +303,18 @@ impl Source {
 
     fn handle_nak(&mut self, now: Instant, nak: &Nak, parity: bool) {
         self.stats.naks_received += 1;
-        // RFC 3208 §5.2, §8.3: for our source and group. Parity NAKs need FEC, which we did not offer.
+        // RFC 3208 §5.2, §8.3: for our source and group.
         let ours =
             nak.source == Nla::V4(self.config.nla) && nak.group == Nla::V4(self.config.group);
-        if !ours || parity {
+        if !ours {
             self.stats.naks_ignored += 1;
             return;
         }
+        if parity {
+            return self.handle_parity_nak(now, nak.sqns());
+        }
+        // RFC 3208 §11.1 (F-10). Departs from RFC 3208 §11.4 (F-11): also in a full group. Who asks by SQN does not
+        // use parity (libpgm never asks for it), and network elements do not let parity pass to it.
         if self
             .repairs
             .on_nak(now, nak.sqns(), &mut self.txw, &mut self.stats)
@@ -301,7 +327,7 @@ impl Source {
     /// When RDATA or ODATA may go; `None` when there is none or only a repair can make room for it.
     fn data_at(&self) -> Option<Instant> {
         let ready = self.rate.ready_at();
-        if self.repairs.outstanding() > 0 {
+        if self.repairs.outstanding() > 0 || self.parity.as_ref().is_some_and(Parity::is_pending) {
             return Some(ready);
         }
         let cut = self.queue.peek(self.txw.next(), self.closed)?;
@@ -321,7 +347,9 @@ impl Source {
         if self.spm.fins_sent() == 0 {
             return None;
         }
-        if self.spm.fins_unanswered() < FINS || !self.repairs.is_idle() {
+        let repairing =
+            !self.repairs.is_idle() || !self.parity.as_ref().is_none_or(Parity::is_idle);
+        if self.spm.fins_unanswered() < FINS || repairing {
             return Some(latest);
         }
         let active = self.active.max(since);
@@ -338,13 +366,20 @@ impl Source {
     /// RFC 3208 §9.7.2 (S-28): the FIN is announced once SPM_LEAD is the last data there will be.
     fn begin_fin(&mut self, now: Instant) {
         if self.closed && self.queue.is_empty() && self.fin_since.is_none() {
+            self.close_group(now);
             self.fin_since = Some(now);
             self.spm.on_fin(now, self.config.linger_quiet);
         }
     }
 
     /// RFC 3208 §8.3 (S-15): what the NAK said, downstream.
-    fn emit_ncf(&mut self, now: Instant, sqns: &SqnList, out: &mut Vec<u8>) -> Option<Emitted> {
+    fn emit_ncf(
+        &mut self,
+        now: Instant,
+        mark: Mark,
+        sqns: &SqnList,
+        out: &mut Vec<u8>,
+    ) -> Option<Emitted> {
         let (first, rest) = sqns.split_first()?;
         let body = Body::Ncf(Nak {
             sqn: *first,
@@ -356,7 +391,7 @@ impl Source {
             nak_bo_ivl: Some(self.nak_bo_ivl()),
             ..Options::default()
         };
-        let len = emit(&self.config, body, options, &[], out);
+        let len = emit(&self.config, mark, body, options, &[], out);
         self.repairs.on_ncf_sent(now, len);
         self.stats.ncfs_sent += 1;
         self.on_emitted(now, len);
@@ -380,9 +415,12 @@ impl Source {
             join: self.join(now),
             nak_bo_ivl: Some(self.nak_bo_ivl()),
             fin: self.spm.is_fin(),
+            parity_prm: self.parity.as_ref().map(Parity::prm),
+            // RFC 3208 §11.4 (F-18)
+            curr_tgsize: self.txw.short_group_of(self.txw.lead()),
             ..Options::default()
         };
-        let len = emit(&self.config, body, options, &[], out);
+        let len = emit(&self.config, Mark::default(), body, options, &[], out);
         self.spm_sqn = self.spm_sqn.next();
         self.spm.on_sent(now);
         self.stats.spms_sent += 1;
@@ -390,6 +428,17 @@ impl Source {
         Emitted {
             len,
             router_alert: true,
+        }
+    }
+
+    /// The next repair: packets asked for by SQN and parity in turn.
+    fn emit_repair(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
+        if self.rdata_run.is_multiple_of(2) {
+            self.emit_rdata(now, out)
+                .or_else(|| self.emit_on_demand(now, out))
+        } else {
+            self.emit_on_demand(now, out)
+                .or_else(|| self.emit_rdata(now, out))
         }
     }
 
@@ -402,7 +451,20 @@ impl Source {
             sqn,
             trail: self.txw.trail(),
         });
-        let len = emit(&self.config, body, entry.options(), &entry.tsdu, out);
+        let options = Options {
+            // RFC 3208 §11.4 (F-19): also instead of data that there never was, which a receiver asks for that
+            // does not know the size of the group. One without FEC gets an empty packet, and goes on.
+            curr_tgsize: self.txw.short_group_of(sqn),
+            ..entry.options()
+        };
+        let len = emit(
+            &self.config,
+            Mark::default(),
+            body,
+            options,
+            &entry.tsdu,
+            out,
+        );
         self.rdata_run += 1;
         self.stats.rdata_sent += 1;
         self.on_data_emitted(now, len);
@@ -433,10 +495,26 @@ impl Source {
             sqn,
             trail: self.txw.trail(),
         });
-        let len = emit(&self.config, body, entry.options(), &entry.tsdu, out);
+        self.txw.push(entry);
+        if let Some(parity) = &mut self.parity {
+            parity.on_data(now, &mut self.txw, cut.last);
+        }
+        let entry = self.txw.get(sqn)?;
+        let options = Options {
+            // RFC 3208 §11.4 (F-19)
+            curr_tgsize: self.txw.short_group_of(sqn),
+            ..entry.options()
+        };
+        let len = emit(
+            &self.config,
+            Mark::default(),
+            body,
+            options,
+            &entry.tsdu,
+            out,
+        );
         self.stats.odata_sent += 1;
         self.stats.data_bytes_sent += entry.tsdu.len() as u64;
-        self.txw.push(entry);
         self.on_data_emitted(now, len);
         self.begin_fin(now);
         Some(Emitted {
@@ -479,9 +557,26 @@ impl Source {
     }
 }
 
+/// The bits of the Options octet that are no extension.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// OPT_PARITY.
+    parity: bool,
+    /// OPT_VAR_PKTLEN.
+    var_pktlen: bool,
+}
+
+impl Mark {
+    const PARITY: Self = Self {
+        parity: true,
+        var_pktlen: false,
+    };
+}
+
 /// Append one TPDU of this source; returns its length.
 fn emit(
     config: &SourceConfig,
+    mark: Mark,
     body: Body,
     options: Options,
     payload: &[u8],
@@ -493,8 +588,8 @@ fn emit(
         sport,
         dport,
         gsi,
-        parity: false,
-        var_pktlen: false,
+        parity: mark.parity,
+        var_pktlen: mark.var_pktlen,
         body,
         options,
         payload,

@@ -3,9 +3,9 @@
 //! The last one may still be growing: its length is known, not all of its octets are here. It is sent as
 //! it fills.
 
-use super::SourceConfig;
+use super::{Fec, SourceConfig};
 use crate::num::Sqn;
-use crate::wire::{Fragment, Options, data_overhead};
+use crate::wire::{Encoded, Fragment, Options, data_overhead};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
@@ -19,6 +19,9 @@ const FRAGMENT: usize = 1;
 const SYN: usize = 2;
 const FIN: usize = 4;
 
+/// Octets of OPT_CURR_TGSIZE, and of OPT_LENGTH before it if there is no other option.
+const CURR_TGSIZE: usize = 12;
+
 /// What the next packet will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
@@ -26,6 +29,8 @@ pub(super) struct Cut {
     pub(super) fragment: Option<Fragment>,
     pub(super) syn: bool,
     pub(super) fin: bool,
+    /// It is the last there will be, whether OPT_FIN fits or not.
+    pub(super) last: bool,
     /// Octets of the TPDU.
     pub(super) size: usize,
 }
@@ -52,6 +57,10 @@ pub(super) struct SendQueue {
     max_tpdu: usize,
     /// Header and options by kind of packet.
     overhead: [usize; 8],
+    /// With FEC: what a packet that ends a short group has more, and what parity is longer than the longest
+    /// TSDU of its group.
+    tgsize_overhead: usize,
+    parity_overhead: usize,
 }
 
 impl SendQueue {
@@ -81,6 +90,8 @@ impl SendQueue {
             fresh: true,
             max_tpdu: config.max_tpdu,
             overhead,
+            tgsize_overhead: config.fec.map_or(0, |_| CURR_TGSIZE),
+            parity_overhead: config.fec.map_or(0, parity_overhead),
         }
     }
 
@@ -144,10 +155,10 @@ impl SendQueue {
         let mut kind = if syn { SYN } else { 0 };
         let mut tsdu_len = len;
         let mut fragment = None;
-        if self.offset > 0 || is_short || len > self.max_tpdu - self.overhead[kind] {
+        if self.offset > 0 || is_short || len > self.max_tsdu(kind) {
             kind |= FRAGMENT;
             let (first, piece) = match self.offset {
-                0 => (sqn, self.max_tpdu - self.overhead[kind]),
+                0 => (sqn, self.max_tsdu(kind)),
                 _ => (self.first, self.piece),
             };
             tsdu_len = piece.min(len - self.offset);
@@ -168,15 +179,22 @@ impl SendQueue {
             return None;
         }
         let last = closing && self.octets == tsdu_len;
-        let fin = last && self.overhead[kind | FIN] + tsdu_len <= self.max_tpdu;
+        let fin = last && tsdu_len <= self.max_tsdu(kind | FIN);
         kind |= if fin { FIN } else { 0 };
         Some(Cut {
             tsdu_len,
             fragment,
             syn,
             fin,
+            last,
             size: self.overhead[kind] + tsdu_len,
         })
+    }
+
+    /// Longest TSDU of a packet of this kind.
+    fn max_tsdu(&self, kind: usize) -> usize {
+        let overhead = self.overhead[kind] + self.tgsize_overhead;
+        self.max_tpdu - overhead.max(self.parity_overhead)
     }
 
     /// Take the TSDU `peek` described.
@@ -222,6 +240,21 @@ impl SendQueue {
             self.offset = 0;
         }
     }
+}
+
+/// RFC 3208 §11.2: parity has its own options, one of every encoded kind, and two octets of length.
+fn parity_overhead(fec: Fec) -> usize {
+    let options = Options {
+        parity_grp: (fec.n - fec.k > fec.k).then_some(1),
+        curr_tgsize: Some(1),
+        encoded: Encoded {
+            fragment: Some(Fragment::to_octets(None)),
+            syn: Some(0),
+            fin: Some(0),
+        },
+        ..Options::default()
+    };
+    data_overhead(&options) + 2
 }
 
 #[cfg(test)]

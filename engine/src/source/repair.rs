@@ -16,16 +16,16 @@ pub(super) type SqnList = ArrayVec<Sqn, { NAK_LIST_MAX + 1 }>;
 
 /// Identical NCFs within this time become one (RFC 3208 §5.2 (S-16): the first is immediate, further ones are
 /// delayed by a small interval).
-const NCF_HOLD: Duration = Duration::from_millis(2);
+pub(super) const NCF_HOLD: Duration = Duration::from_millis(2);
 /// A NAK this soon after the RDATA was under way when the RDATA went.
 const RDATA_HOLD: Duration = Duration::from_millis(3);
 /// An NCF silences receivers no sooner than this.
-const NCF_TRIP: Duration = Duration::from_millis(1);
+pub(super) const NCF_TRIP: Duration = Duration::from_millis(1);
 /// After its RDATA (and one back-off interval) an SQN stays in the window this long: the NAK of a
 /// receiver that lost the RDATA comes its NAK_RDATA_IVL later.
-const TRAIL_HOLD: Duration = Duration::from_millis(50);
+pub(super) const TRAIL_HOLD: Duration = Duration::from_millis(50);
 /// NCFs waiting at most; further ones share a packet [`NCF_HOLD`] later.
-const NCF_QUEUE: usize = 64;
+pub(super) const NCF_QUEUE: usize = 64;
 /// Largest NCF, octets, with room to spare.
 const NCF_LEN: usize = 320;
 /// NAK_PROBE_NUM: so many repair states without a duplicate halve the back-off interval.
@@ -167,6 +167,11 @@ impl Repairs {
         self.backoff.ivl
     }
 
+    /// A parity NAK opened repair states, or was a duplicate: the back-off interval follows.
+    pub(super) fn tune(&mut self, opened: bool, duplicate: bool) {
+        self.backoff.on_nak(opened, duplicate);
+    }
+
     /// SQNs whose RDATA waits.
     pub(super) fn outstanding(&self) -> usize {
         self.rdata.len()
@@ -246,9 +251,14 @@ impl Repairs {
         inside
     }
 
+    /// From when on NCFs may go.
+    pub(super) fn ncf_ready_at(&self) -> Instant {
+        self.ncf_rate.ready_at()
+    }
+
     /// When the next NCF may go.
     pub(super) fn ncf_at(&self) -> Option<Instant> {
-        let ready = self.ncf_rate.ready_at();
+        let ready = self.ncf_ready_at();
         if !self.ncfs.is_empty() {
             return Some(ready);
         }
@@ -293,7 +303,7 @@ impl Repairs {
 }
 
 /// Ordered and without duplicates (RFC 3208 §9.3 (O-12)), whoever sent them.
-fn in_order(sqns: impl Iterator<Item = Sqn>, trail: Sqn) -> SqnList {
+pub(super) fn in_order(sqns: impl Iterator<Item = Sqn>, trail: Sqn) -> SqnList {
     let mut list: SqnList = sqns.take(NAK_LIST_MAX + 1).collect();
     list.sort_unstable_by_key(|sqn| sqn.since(trail));
     let mut last = None;

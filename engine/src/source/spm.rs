@@ -120,6 +120,11 @@ impl SpmSchedule {
         self.asked_at.get_or_insert(at);
     }
 
+    /// RFC 3208 §11.4 (F-18, F-20): an SPM tells the size of a group that ended early.
+    pub(super) fn on_group_closed(&mut self, now: Instant) {
+        self.asked_at = Some(self.asked_at.map_or(now, |at| at.min(now)));
+    }
+
     /// RFC 3208 §9.7.2 (S-29): the FIN goes at once and resets the heartbeat, which then stays dense enough
     /// for `quiet` to mean that nobody misses the end.
     pub(super) fn on_fin(&mut self, now: Instant, quiet: Duration) {

@@ -5,8 +5,11 @@
 //! the option promises and usually more. As in §16.2, NAKs hold the trailing edge: it does not pass an SQN whose
 //! repair is queued, nor one that was repaired a moment ago, within a bound, so that no receiver can stop the
 //! source.
+//!
+//! With FEC it moves by whole transmission groups, since parity needs all packets of its group.
 
 use super::SourceConfig;
+use super::group::{Group, tg_sqn};
 use super::repair::Repair;
 use crate::num::Sqn;
 use crate::wire::{Fragment, Options};
@@ -25,7 +28,11 @@ const HOLD_MAX: Duration = Duration::from_millis(500);
 /// a hundred thousand small packets is no pause.
 const RELEASE: usize = 16;
 
-/// One packet that was sent and can be sent again.
+/// What an SQN that a short group leaves out takes of the window: about the memory that the ring spends on it.
+const UNUSED_SIZE: u32 = 64;
+
+/// One packet that was sent and can be sent again, or with no octets an SQN that a short transmission group
+/// leaves out (RFC 3208 §11.2); no data packet is empty.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// A slice of the APDU.
@@ -55,9 +62,9 @@ impl Entry {
 
 /// Where an SQN lies.
 #[derive(Debug)]
-pub(super) enum Place<'a> {
+pub(super) enum Place<'a, T> {
     Behind,
-    Inside(&'a mut Entry),
+    Inside(&'a mut T),
     Ahead,
 }
 
@@ -75,20 +82,32 @@ pub(super) struct TxWindow {
     ivl: Duration,
     /// In the middle of a step.
     advancing: bool,
+    /// Newest SQN that is a packet's.
+    last: Sqn,
+    /// k, with FEC.
+    tgs: Option<u8>,
+    /// The groups of `entries`, whose first is a group's first.
+    groups: VecDeque<Group>,
 }
 
 impl TxWindow {
     pub(super) fn new(config: &SourceConfig) -> Self {
         let step = config.window_bytes * u64::from(config.window_adv_percent) / 100;
+        let tgs = config.fec.map(|fec| fec.k);
+        // The group that is being filled, and one that cannot go before its last packet can.
+        let groups = 2 * u64::from(tgs.unwrap_or(0)) * config.max_tpdu as u64;
         Self {
             entries: VecDeque::new(),
             trail: config.first_sqn,
             bytes: 0,
-            limit: config.window_bytes,
+            limit: config.window_bytes + groups,
             max_sqns: MAX_SQNS,
             low: config.window_bytes - step,
             ivl: config.window_ivl,
             advancing: false,
+            last: config.first_sqn.minus(1),
+            tgs,
+            groups: VecDeque::new(),
         }
     }
 
@@ -99,12 +118,21 @@ impl TxWindow {
 
     /// Newest SQN sent; `trail - 1` when nothing is held.
     pub(super) fn lead(&self) -> Sqn {
-        self.next().minus(1)
+        if self.trail.is_newer_than(self.last) {
+            self.trail.minus(1)
+        } else {
+            self.last
+        }
     }
 
-    /// The SQN the next packet gets (RFC 3208 §5.1.1 (S-01)).
+    /// The SQN the next packet gets (RFC 3208 §5.1.1 (S-01)); after a short group, that of the next boundary
+    /// (RFC 3208 §11.2 (F-17)).
     pub(super) fn next(&self) -> Sqn {
-        self.trail.plus(self.len())
+        let next = self.trail.plus(self.len());
+        match self.tgs {
+            Some(k) if !self.has_open_group() => tg_sqn(next.plus(u32::from(k) - 1), k),
+            _ => next,
+        }
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -123,14 +151,49 @@ impl TxWindow {
             .and_then(|at| self.entries.get(at))
     }
 
-    pub(super) fn place(&mut self, sqn: Sqn) -> Place<'_> {
-        // i32::MIN is unordered (RFC 3208 §3.3): never an old SQN.
-        let distance = sqn.since(self.trail);
-        match usize::try_from(distance) {
-            Ok(at) => self.entries.get_mut(at).map_or(Place::Ahead, Place::Inside),
-            Err(_) if distance == i32::MIN => Place::Ahead,
-            Err(_) => Place::Behind,
-        }
+    pub(super) fn place(&mut self, sqn: Sqn) -> Place<'_, Entry> {
+        place(sqn.since(self.trail), |at| self.entries.get_mut(at))
+    }
+
+    /// Where the group lies that begins with `tg`.
+    pub(super) fn group(&mut self, tg: Sqn) -> Place<'_, Group> {
+        let k = usize::from(self.tgs.unwrap_or(1));
+        place(tg.since(self.trail), |at| self.groups.get_mut(at / k))
+    }
+
+    /// The data packets so far of the group that begins with `tg`.
+    pub(super) fn group_data(&self, tg: Sqn) -> impl Iterator<Item = &Entry> {
+        let at = usize::try_from(tg.since(self.trail)).unwrap_or(usize::MAX);
+        let group = self.entries.iter().skip(at);
+        let group = group.take(self.tgs.unwrap_or(0).into());
+        group.take_while(|entry| !entry.tsdu.is_empty())
+    }
+
+    /// Whether the newest packet's group may get more.
+    pub(super) fn has_open_group(&self) -> bool {
+        let newest = self.groups.back();
+        newest.is_some_and(|group| group.size().is_none())
+    }
+
+    /// The open group gets no more packets, but `proactive` parity packets; which group that was.
+    pub(super) fn close_group(&mut self, proactive: u8) -> Option<Sqn> {
+        let (k, tg) = (self.tgs?, tg_sqn(self.last, self.tgs?));
+        let group = self
+            .groups
+            .back_mut()
+            .filter(|group| group.size().is_none())?;
+        // At most k packets.
+        group.close((self.last.since(tg) + 1) as u8, proactive, k);
+        Some(tg)
+    }
+
+    /// Packets of the short group that ends with `sqn` or before it, for OPT_CURR_TGSIZE.
+    pub(super) fn short_group_of(&self, sqn: Sqn) -> Option<u32> {
+        let k = self.tgs?;
+        let (tg, trail) = (tg_sqn(sqn, k), self.trail);
+        let at = usize::try_from(tg.since(trail)).ok()? / usize::from(k);
+        let size = self.groups.get(at)?.size()?;
+        (size < k && sqn.since(tg) + 1 >= size.into()).then_some(size.into())
     }
 
     /// Whether a TPDU of `size` octets fits without releasing anything.
@@ -140,9 +203,24 @@ impl TxWindow {
 
     /// When the oldest packet may go; `None` while its repair is queued, or when nothing is held.
     pub(super) fn release_at(&self) -> Option<Instant> {
-        let oldest = self.entries.front()?;
-        let at = oldest.sent + self.ivl;
-        match &oldest.repair {
+        let Some(k) = self.tgs else {
+            return self.release_one_at(self.entries.front()?);
+        };
+        let group = self.groups.front()?;
+        if group.size().is_none() || group.is_waiting() {
+            return None;
+        }
+        let mut at = self.entries.front()?.sent;
+        for entry in self.entries.iter().take(k.into()) {
+            at = at.max(self.release_one_at(entry)?);
+        }
+        let hold = group.hold().unwrap_or(at);
+        Some(hold.clamp(at, at + HOLD_MAX))
+    }
+
+    fn release_one_at(&self, entry: &Entry) -> Option<Instant> {
+        let at = entry.sent + self.ivl;
+        match &entry.repair {
             None => Some(at),
             Some(repair) if repair.is_queued() => None,
             Some(repair) => Some(repair.hold().clamp(at, at + HOLD_MAX)),
@@ -158,24 +236,61 @@ impl TxWindow {
             let may_go = self.release_at().is_some_and(|at| at <= now);
             self.advancing = may_go && (self.bytes > self.low || !self.has_room(size));
             if self.advancing {
-                self.release();
-                released += 1;
+                released += self.release();
             }
         }
         self.has_room(size)
     }
 
-    fn release(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= u64::from(entry.size);
-            self.trail = self.trail.next();
+    /// Release the oldest packet, or the oldest group; how many packets.
+    fn release(&mut self) -> usize {
+        let count = usize::from(self.tgs.unwrap_or(1));
+        self.groups.pop_front();
+        for _ in 0..count {
+            if let Some(entry) = self.entries.pop_front() {
+                self.bytes -= u64::from(entry.size);
+            }
         }
+        self.trail = self.trail.plus(count as u32);
+        count
     }
 
     /// Add the newest packet. The caller made room.
     pub(super) fn push(&mut self, entry: Entry) {
+        let sqn = self.next();
+        if self.tgs.is_some() && !self.has_open_group() {
+            self.leave_out(sqn, entry.sent);
+            self.groups.push_back(Group::default());
+        }
+        self.last = sqn;
         self.bytes += u64::from(entry.size);
         self.entries.push_back(entry);
+    }
+
+    /// The SQNs before `next` that are not there belong to no packet.
+    fn leave_out(&mut self, next: Sqn, sent: Instant) {
+        while self.trail.plus(self.len()) != next {
+            self.bytes += u64::from(UNUSED_SIZE);
+            self.entries.push_back(Entry {
+                tsdu: Bytes::new(),
+                fragment: None,
+                syn: false,
+                fin: false,
+                size: UNUSED_SIZE,
+                sent,
+                repair: None,
+            });
+        }
+    }
+}
+
+/// What is `distance` from the trailing edge.
+fn place<'a, T>(distance: i32, get: impl FnOnce(usize) -> Option<&'a mut T>) -> Place<'a, T> {
+    match usize::try_from(distance) {
+        Ok(at) => get(at).map_or(Place::Ahead, Place::Inside),
+        // Unordered (RFC 3208 §3.3): never an old SQN.
+        Err(_) if distance == i32::MIN => Place::Ahead,
+        Err(_) => Place::Behind,
     }
 }
 
