@@ -69,6 +69,21 @@ pub struct FecInfo {
     pub on_demand: bool,
 }
 
+impl FecInfo {
+    /// Whether there is such a code and some parity is wanted: n is at most 255 and more than k, a power of two
+    /// from 2 to 128.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let parity = self.block_size.saturating_sub(self.group_size.into());
+        self.block_size <= 255
+            && self.group_size.is_power_of_two()
+            && (2..=128).contains(&self.group_size)
+            && parity > 0
+            && self.proactive <= parity
+            && (self.proactive > 0 || self.on_demand)
+    }
+}
+
 /// Intervals between SPMs (RFC 3208 §5.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpmTimers {
@@ -124,6 +139,8 @@ pub struct SendOptions {
     pub first_sqn: Option<u32>,
     /// RM_USE_FEC; `None`: off.
     pub fec: Option<FecInfo>,
+    /// PGM_FEC_LENGTHS: lengths in parity are little-endian.
+    pub fec_little_endian: bool,
     /// PGM_LINGER: what the end of the process means for this sender.
     pub linger: Linger,
     /// Bounds on the time repairs are served after the end: quiet time and total.
@@ -262,6 +279,7 @@ impl Default for Defaults {
                 spm: SpmTimers::default(),
                 first_sqn: None,
                 fec: None,
+                fec_little_endian: false,
                 linger: Linger::default(),
                 linger_quiet: Duration::from_millis(500),
                 linger_max: Duration::from_secs(10),

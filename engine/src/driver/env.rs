@@ -2,7 +2,7 @@
 //!
 //! The table also feeds the manual page, so `values` and `help` are sentences for users.
 
-use super::config::{Defaults, Linger, UdpEncap, WantedInterface};
+use super::config::{Defaults, FecInfo, Linger, UdpEncap, WantedInterface};
 use super::log::Level;
 use std::time::Duration;
 
@@ -108,6 +108,30 @@ pub const VARIABLES: &[Variable] = &[
         set: |draft, value| {
             let value = whole_percent(value).filter(|n| *n <= 75);
             assign(&mut draft.defaults.send.late_join_percent, value)
+        },
+    },
+    Variable {
+        name: "PGM_FEC",
+        values: "off, or N:K:PROACTIVE:ON-DEMAND like 255:8:2:on",
+        help: "Forward error correction of senders, as RM_USE_FEC: groups of K packets, at most N with their parity; \
+               so many parity packets sent with each; whether receivers may ask for parity. Default off.",
+        set: |draft, value| assign(&mut draft.defaults.send.fec, fec(value)),
+    },
+    Variable {
+        name: "PGM_FEC_LENGTHS",
+        values: "network or little",
+        help: "Octet order of the lengths in parity of packets of unequal length. Default network; little is what \
+               OpenPGM has on x86.",
+        set: |draft, value| {
+            let little_endian = match value {
+                "network" => false,
+                "little" => true,
+                _ => return None,
+            };
+            assign(
+                &mut draft.defaults.send.fec_little_endian,
+                Some(little_endian),
+            )
         },
     },
     Variable {
@@ -478,6 +502,25 @@ fn encap(value: &str) -> Option<UdpEncap> {
     })
 }
 
+/// PGM_FEC. Block size 0 stands for 255, as in RM_USE_FEC.
+fn fec(value: &str) -> Option<Option<FecInfo>> {
+    if value == "off" {
+        return Some(None);
+    }
+    let mut parts = value.split(':');
+    let info = FecInfo {
+        block_size: match parts.next()?.parse().ok()? {
+            0 => 255,
+            n => n,
+        },
+        group_size: parts.next()?.parse().ok()?,
+        proactive: parts.next()?.parse().ok()?,
+        on_demand: switch(parts.next()?)?,
+    };
+    let valid = parts.next().is_none() && info.is_valid();
+    valid.then_some(Some(info))
+}
+
 /// A non-negative decimal number and what follows it.
 fn quantity(value: &str) -> Option<(f64, &str)> {
     let end = value
@@ -652,6 +695,8 @@ mod tests {
             ("PGM_CONTINUE_ON_LOSS", "on"),
             ("PGM_LINGER", "250"),
             ("PGM_NAK_BO_IVL", "500us"),
+            ("PGM_FEC", "64:32:0:on"),
+            ("PGM_FEC_LENGTHS", "little"),
             ("PGM_NAK_RPT_IVL", "20"),
             ("PGM_NAK_RDATA_IVL", "0.1s"),
             ("PGM_NAK_NCF_RETRIES", "10"),
@@ -680,6 +725,35 @@ mod tests {
                 let expected = format!("{}=-1x: must be {}", variable.name, variable.values);
                 assert_eq!(errors, [expected]);
             }
+        }
+    }
+
+    #[test]
+    fn fec_is_what_the_option_takes() {
+        let fec = |value| defaults(&[("PGM_FEC", value)]).send.fec;
+        assert_eq!(fec("off"), None);
+        let expected = FecInfo {
+            block_size: 255,
+            group_size: 8,
+            proactive: 2,
+            on_demand: true,
+        };
+        assert_eq!(
+            (fec("255:8:2:on"), fec("0:8:2:on")),
+            (Some(expected), Some(expected))
+        );
+        for bad in [
+            "8",
+            "255:8:2",
+            "255:8:2:on:",
+            "8:8:0:on",
+            "256:8:2:on",
+            "255:6:2:on",
+            "255:8:0:off",
+            "10:8:3:on",
+        ] {
+            let (_, errors) = with(&[("PGM_FEC", bad)]);
+            assert_eq!(errors.len(), 1, "{bad}");
         }
     }
 

@@ -198,10 +198,11 @@ pub(super) static ROWS: &[Row] = &[
         }),
         phases: Phases::Sender,
         default: "0, 0, 0",
-        help: "Forward error correction. Checked and remembered; packets do not carry parity yet. At \
-               least one of proactive packets and on-demand parity is needed. The group size is a power \
-               of two, 2 to 128; the block size is more than that and at most 255, 0 stands for 255; \
-               proactive packets fit between them.",
+        variable: "PGM_FEC",
+        help: "Forward error correction: groups of packets get parity that makes up for any of them, sent with \
+               each group, on demand, or both; at least one is needed. The group size is a power of two, 2 to \
+               128; the block size is more than that and at most 255, 0 stands for 255; proactive packets \
+               fit between them.",
         ..PGM
     },
     Row {
@@ -265,7 +266,7 @@ pub(super) fn interface_answer(addr: Option<Ipv4Addr>) -> Result<Answer, Errno> 
     Ok(addr.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec())
 }
 
-/// RM_FEC_INFO. n is at most 255 and more than k, a power of two from 2 to 128; some parity is wanted.
+/// RM_FEC_INFO.
 fn fec(value: Value<'_>) -> Result<FecInfo, Errno> {
     let [a, b, c, d, group_size, on_demand] = value.exactly()?;
     let block_size = match u16::from_ne_bytes([a, b]) {
@@ -278,14 +279,7 @@ fn fec(value: Value<'_>) -> Result<FecInfo, Errno> {
         group_size,
         on_demand: on_demand != 0,
     };
-    let parity = block_size.saturating_sub(group_size.into());
-    let valid = block_size <= 255
-        && group_size.is_power_of_two()
-        && (2..=128).contains(&group_size)
-        && parity > 0
-        && info.proactive <= parity
-        && (info.proactive > 0 || info.on_demand);
-    valid.then_some(info).ok_or(Errno(libc::EINVAL))
+    info.is_valid().then_some(info).ok_or(Errno(libc::EINVAL))
 }
 
 fn set_rate_window_size(call: &mut Call, value: Value<'_>) -> Result<(), Errno> {

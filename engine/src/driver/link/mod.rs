@@ -9,7 +9,7 @@ pub(in crate::driver) use retired::Retired;
 pub(in crate::driver) use token::{Key, MAX_SERIAL, Token};
 
 use crate::driver::carrier::{BATCH, Carrier, Interface, PortId};
-use crate::driver::config::{Defaults, ListenOptions, SendOptions};
+use crate::driver::config::{Defaults, FecInfo, ListenOptions, SendOptions};
 use crate::driver::pair::{Role, name_engine_end};
 use crate::driver::private::EngineFd;
 use crate::driver::relay::{Listener, Sender, Session};
@@ -21,7 +21,7 @@ use crate::endpoint::{
 };
 use crate::log_line;
 use crate::num::{Gsi, Sqn, Tsi};
-use crate::source::SourceConfig;
+use crate::source::{Fec, SourceConfig};
 use crate::stats::{ReceiverStats, SourceStats};
 use foreign::Foreign;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -513,10 +513,22 @@ fn source_config(
         ambient_spm_ivl: options.spm.ambient,
         ihb_min: options.spm.heartbeat_min,
         ihb_max: options.spm.heartbeat_max,
+        fec: options.fec.and_then(|info| fec(info, options)),
         linger_quiet: options.linger_quiet,
         linger_max: options.linger_max,
         ..SourceConfig::new(tsi, group.port(), *group.ip(), nla)
     }
+}
+
+/// What `info`, which is valid, asks of a source.
+fn fec(info: FecInfo, options: &SendOptions) -> Option<Fec> {
+    Some(Fec {
+        n: info.block_size.try_into().ok()?,
+        k: info.group_size,
+        proactive: info.proactive.try_into().ok()?,
+        on_demand: info.on_demand,
+        little_endian: options.fec_little_endian,
+    })
 }
 
 /// Name an engine end. The name only informs: without it the socket works just as well.
