@@ -7,6 +7,7 @@ use pgm_engine::endpoint::ListenConfig;
 use pgm_engine::receiver::{Read, ReceiverConfig, ResetReason};
 use pgm_engine::source::{MAX_APDU, SendError, SourceConfig};
 use pgm_engine::testnet::{Cast, DPORT, GROUP, Kind, TestNet, Tx, lan_receiver, lan_source};
+use pgm_engine::wire::Rst;
 
 /// A receiver that was there first misses nothing, whatever of the beginning is lost.
 fn beginning(seed: u64, late_join_percent: u8, lost: impl Fn(Kind, u64) -> bool + 'static) {
@@ -381,6 +382,29 @@ fn an_apdu_given_in_parts_is_sent_as_it_fills() {
     net.close(tx);
     net.run_until_idle();
     assert_all_and_fin(&net, rx, &[long, b"after".to_vec()]);
+}
+
+#[test] // S-31, R-37: receivers are told, not left to find out
+fn an_aborted_source_resets_its_sessions() {
+    let mut net = sim(TestNet::seeded(18).loss(0.2));
+    let rx = net.receiver(lan_receiver());
+    let tx = net.source(lan_source());
+    let sent = messages(18, 50, 1000);
+    net.send_all(tx, &sent);
+    net.run_for(ms(500));
+    let now = net.now();
+    let rst = Rst {
+        no_naks: false,
+        code: 9,
+    };
+    net.endpoint(tx.node).abort_source(now, tx.id, rst, true);
+    net.touch(tx.node);
+    net.run_for(secs(10)); // a third of what silence takes
+    let session = only_session(&net, rx);
+    assert_eq!(difference(&session.apdus, &sent), None);
+    let reset = Read::Reset(ResetReason::Rst(9));
+    assert_eq!(session.end, Some(reset));
+    assert!(net.is_finished(tx));
 }
 
 #[test] // Loss is never silent: part of a message was there, so the end is not a clean one

@@ -398,6 +398,11 @@ impl Reactor {
                 }
             }
         }
+        if self.gate.is_exit() {
+            for (_, link) in self.links.values_mut() {
+                link.end(&self.cx);
+            }
+        }
         self.gate.open();
     }
 
@@ -407,7 +412,7 @@ impl Reactor {
         let in_background = self.cx.defaults.send.linger == Linger::Background;
         !self.is_alone
             && (links().any(|(_, link)| link.outlives())
-                || in_background && links().next().is_some())
+                || in_background && links().any(|(_, link)| !link.is_over()))
     }
 
     /// The successor has taken over. Returns if the program goes on after all.

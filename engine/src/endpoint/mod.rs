@@ -12,7 +12,7 @@ use crate::num::Tsi;
 use crate::receiver::{Read, ReceiverConfig};
 use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::{EndpointStats, ReceiverStats, SourceStats};
-use crate::wire::Tpdu;
+use crate::wire::{Rst, Tpdu};
 use bytes::Bytes;
 use schedule::{Key, Schedule};
 use sessions::{Outcome, Sessions};
@@ -182,6 +182,12 @@ impl Endpoint {
     /// No more data from this source; [`Event::Finished`] follows when its linger is over.
     pub fn close_source(&mut self, now: Instant, id: SourceId) {
         self.sources.close(now, id, &mut self.cx);
+    }
+
+    /// Abort a source, with or without what is unsent; see [`Source::abort`]. [`Event::Finished`] follows as after
+    /// `close_source`.
+    pub fn abort_source(&mut self, now: Instant, id: SourceId, rst: Rst, discard: bool) {
+        self.sources.abort(now, id, rst, discard, &mut self.cx);
     }
 
     /// Forget a source at once: no FIN, no linger, no event.

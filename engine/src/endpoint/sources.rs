@@ -5,7 +5,7 @@ use super::{Context, Event, SourceId};
 use crate::num::Tsi;
 use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::SourceStats;
-use crate::wire::Tpdu;
+use crate::wire::{Rst, Tpdu};
 use crate::{Destination, Transmit, Via};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -73,6 +73,23 @@ impl Sources {
     pub(super) fn close(&mut self, now: Instant, id: SourceId, cx: &mut Context) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.source.close(now);
+            self.touch(now, id, cx);
+        }
+    }
+
+    pub(super) fn abort(
+        &mut self,
+        now: Instant,
+        id: SourceId,
+        rst: Rst,
+        discard: bool,
+        cx: &mut Context,
+    ) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if discard {
+                entry.source.discard();
+            }
+            entry.source.abort(now, rst);
             self.touch(now, id, cx);
         }
     }

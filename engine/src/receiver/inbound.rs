@@ -148,7 +148,9 @@ impl Peer {
             // An SPM_LEAD behind the data already here was overtaken by it.
             let end = self.rxw.lead().next();
             // §9.8.1: with N set nobody is left to ask, so what is here in order is all.
-            if let Some(rst) = options.rst {
+            // Beside OPT_FIN it is for those who miss something.
+            let has_all = options.fin && self.rxw.edge() == end;
+            if let Some(rst) = options.rst.filter(|_| !has_all) {
                 let at = if rst.no_naks { self.rxw.edge() } else { end };
                 self.finish(at, Read::Reset(ResetReason::Rst(rst.code)));
             } else if options.fin {

@@ -22,6 +22,9 @@ pub struct SourceConfig {
     /// First data SQN; with FEC, that of its transmission group.
     pub first_sqn: Sqn,
     /// Octets of TPDUs on the wire per second, ODATA + RDATA + SPM; `None`: unlimited.
+    ///
+    /// Departs from RFC 3208 §12.1 (S-34): by default this limit is all there is to avoid congestion. Programs made for
+    /// these sockets set a rate and expect it.
     pub rate: Option<u64>,
     /// Window limit, octets of TPDUs.
     pub window_bytes: u64,

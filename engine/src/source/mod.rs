@@ -3,6 +3,7 @@
 //! Owns the TSI's sequence space. Knows no socket and no clock: the caller passes `now`, drains
 //! [`Source::poll_transmit`] and comes back at [`Source::poll_timeout`].
 
+mod abort;
 mod config;
 mod group;
 mod parity;
@@ -16,7 +17,7 @@ pub use config::{Fec, SourceConfig};
 
 use crate::num::{Nla, Sqn};
 use crate::stats::SourceStats;
-use crate::wire::{Body, Data, Nak, NakBoIvl, Options, Spm, Tpdu, Window};
+use crate::wire::{Body, Data, Nak, NakBoIvl, Options, Rst, Spm, Tpdu, Window};
 use bytes::Bytes;
 use parity::Parity;
 use queue::SendQueue;
@@ -75,8 +76,12 @@ pub struct Source {
     /// RDATA sent since the last ODATA.
     rdata_run: u32,
     closed: bool,
-    /// Closed and everything sent.
+    /// Closed and everything sent: every SPM tells the end.
     fin_since: Option<Instant>,
+    /// It is an orderly one.
+    fin: bool,
+    /// It is not, or not any more: OPT_RST.
+    rst: Option<Rst>,
     /// The latest ODATA, RDATA or valid NAK.
     active: Instant,
     finished: bool,
@@ -101,6 +106,8 @@ impl Source {
             rdata_run: 0,
             closed: false,
             fin_since: None,
+            fin: false,
+            rst: None,
             active: now,
             finished: false,
             stats: SourceStats::default(),
@@ -306,7 +313,9 @@ impl Source {
         // RFC 3208 §5.2, §8.3: for our source and group.
         let ours =
             nak.source == Nla::V4(self.config.nla) && nak.group == Nla::V4(self.config.group);
-        if !ours {
+        // RFC 3208 §9.8.2 (S-32): we said that they go unanswered.
+        let is_deaf = self.rst.is_some_and(|rst| rst.no_naks);
+        if !ours || is_deaf {
             self.stats.naks_ignored += 1;
             return;
         }
@@ -330,7 +339,7 @@ impl Source {
         if self.repairs.outstanding() > 0 || self.parity.as_ref().is_some_and(Parity::is_pending) {
             return Some(ready);
         }
-        let cut = self.queue.peek(self.txw.next(), self.closed)?;
+        let cut = self.queue.peek(self.txw.next(), self.is_ending())?;
         if self.txw.has_room(cut.size) {
             return Some(ready);
         }
@@ -363,12 +372,18 @@ impl Source {
         self.config.linger_quiet.max(backoffs).max(2 * repairing)
     }
 
+    /// Whether FIN may go with the last ODATA.
+    fn is_ending(&self) -> bool {
+        self.closed && self.rst.is_none()
+    }
+
     /// RFC 3208 §9.7.2 (S-28): the FIN is announced once SPM_LEAD is the last data there will be.
     fn begin_fin(&mut self, now: Instant) {
         if self.closed && self.queue.is_empty() && self.fin_since.is_none() {
             self.close_group(now);
             self.fin_since = Some(now);
-            self.spm.on_fin(now, self.config.linger_quiet);
+            self.fin = self.rst.is_none();
+            self.announce_end(now);
         }
     }
 
@@ -414,7 +429,8 @@ impl Source {
         let options = Options {
             join: self.join(now),
             nak_bo_ivl: Some(self.nak_bo_ivl()),
-            fin: self.spm.is_fin(),
+            fin: self.fin,
+            rst: self.rst.filter(|_| self.fin_since.is_some()),
             parity_prm: self.parity.as_ref().map(Parity::prm),
             // RFC 3208 §11.4 (F-18)
             curr_tgsize: self.txw.short_group_of(self.txw.lead()),
@@ -477,7 +493,7 @@ impl Source {
     fn emit_odata(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
         self.rdata_run = 0;
         let sqn = self.txw.next();
-        let cut = self.queue.peek(sqn, self.closed)?;
+        let cut = self.queue.peek(sqn, self.is_ending())?;
         if !self.txw.make_room(now, cut.size) {
             return None;
         }

@@ -409,7 +409,7 @@ impl Source {
         if !self.txw.has_open_group() {
             return None;
         }
-        let cut = self.queue.peek(self.txw.next(), self.closed);
+        let cut = self.queue.peek(self.txw.next(), self.is_ending());
         if cut.is_some_and(|cut| self.txw.has_room(cut.size)) {
             return None;
         }

@@ -147,6 +147,13 @@ impl SendQueue {
         self.lacking = 0;
     }
 
+    /// Forget everything that was not sent.
+    pub(super) fn clear(&mut self) {
+        self.apdus.clear();
+        self.parts.clear();
+        (self.octets, self.lacking, self.offset) = (0, 0, 0);
+    }
+
     /// The next packet, should it get `sqn` (RFC 3208 §9.2.2 (O-10)). `closing`: no APDU follows the last one.
     pub(super) fn peek(&self, sqn: Sqn, closing: bool) -> Option<Cut> {
         let len = *self.apdus.front()?;

@@ -135,6 +135,11 @@ impl SpmSchedule {
         self.ihb_max = (quiet / DENSITY).clamp(self.ihb_min, self.ihb_max);
     }
 
+    /// Let SPMs follow each other at once: there will be no other time for them.
+    pub(super) fn rush(&mut self) {
+        self.spacing = Duration::ZERO;
+    }
+
     /// An SPM went.
     pub(super) fn on_sent(&mut self, now: Instant) {
         self.last = Some(now);

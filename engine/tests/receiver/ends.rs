@@ -188,6 +188,24 @@ fn n_may_be_set_later() {
     }
 }
 
+#[test] // beside FIN it is for those who miss something
+fn rst_after_fin_spares_who_has_everything() {
+    let both = Options {
+        fin: true,
+        ..rst(true, 0)
+    };
+    for (has_all, end) in [(true, Read::Fin), (false, Read::Reset(ResetReason::Rst(0)))] {
+        let mut rig = Rig::begun(config());
+        rig.odata(1);
+        if has_all {
+            rig.odata(2);
+        }
+        rig.spm_with(1, 2, both.clone());
+        assert_eq!(rig.read_sqns().len(), 1 + usize::from(has_all));
+        assert_eq!(rig.read_end(), end);
+    }
+}
+
 #[test] // silence ends the session, after what was received in order
 fn silence_ends_the_session() {
     let mut rig = Rig::begun(ReceiverConfig {

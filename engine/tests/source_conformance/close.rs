@@ -1,9 +1,9 @@
-//! RFC 3208 §9.7: the orderly end.
+//! RFC 3208 §9.7: the orderly end; §9.8: the other one.
 
 use crate::rig::*;
 use pgm_engine::num::Sqn;
 use pgm_engine::source::{SendError, SourceConfig};
-use pgm_engine::wire::{Body, Window};
+use pgm_engine::wire::{Body, Rst, Window};
 
 fn fins(packets: &[Packet]) -> Vec<(&'static str, bool)> {
     packets
@@ -210,4 +210,106 @@ fn a_source_closed_at_birth_ends_cleanly() {
     finish(&mut rig);
     let first = fins(&rig.sent);
     assert_eq!(first[..3], [("SPM", false), ("ODATA", true), ("SPM", true)]);
+}
+
+const RST: Rst = Rst {
+    no_naks: false,
+    code: 5,
+};
+
+/// What the SPMs among the packets say of the end.
+fn ends(packets: &[Packet]) -> Vec<(bool, Option<Rst>)> {
+    let options = packets.iter().map(|packet| packet.tpdu().options);
+    options.map(|options| (options.fin, options.rst)).collect()
+}
+
+#[test] // S-31: at once, on every SPM, for as long as a FIN; what is out can still be had
+fn an_abort_is_announced_at_once_and_repairs_go_on() {
+    let mut rig = Rig::settled(config());
+    rig.send_small(3);
+    rig.run_for(ms(300));
+    rig.take();
+    rig.send(apdu(20_000_000));
+    rig.run_for(ms(1));
+    let lead = rig.source.stats(rig.now).lead as u32;
+    assert!(
+        lead > 3 && rig.source.unsent() > 0,
+        "in the middle of an APDU"
+    );
+    rig.take();
+    rig.source.discard();
+    rig.source.abort(rig.now, RST);
+    rig.drain();
+    assert_eq!(rig.kinds(), ["SPM"], "what is unsent is dropped");
+    let Body::Spm(spm) = rig.sent[0].tpdu().body else {
+        panic!("an SPM")
+    };
+    assert_eq!(spm.window.map(|window| window.lead), Some(Sqn(lead)));
+    assert_eq!(rig.source.send(rig.now, apdu(1)), Err(SendError::Closed));
+    rig.nak(&[1]);
+    rig.drain();
+    rig.run_for(ms(3));
+    assert!(rig.kinds().contains(&"RDATA"), "{:?}", rig.kinds());
+    rig.take();
+    assert!(finish(&mut rig) > 490, "linger_quiet");
+    let sent = rig.take();
+    assert!(sent.len() > 12 && sent.iter().all(|packet| packet.kind() == "SPM"));
+    assert!(ends(&sent).iter().all(|end| *end == (false, Some(RST))));
+}
+
+#[test] // S-31: an error is told where it happened
+fn what_was_accepted_before_an_error_is_sent_before_it() {
+    let mut rig = Rig::settled(config());
+    for _ in 0..100 {
+        rig.send(apdu(1_400));
+    }
+    rig.source.abort(rig.now, RST);
+    finish(&mut rig);
+    let sent = rig.take();
+    let last = sent.iter().rposition(|packet| packet.kind() == "ODATA");
+    let (data, after) = sent.split_at(last.expect("data") + 1);
+    assert_eq!(data.iter().filter(|p| p.kind() == "ODATA").count(), 100);
+    assert!(ends(data).iter().all(|end| *end == (false, None)));
+    assert!(ends(after).iter().all(|end| *end == (false, Some(RST))));
+}
+
+#[test] // S-32: N goes with silence, and only with it
+fn who_cannot_answer_says_so() {
+    let mut rig = Rig::settled(SourceConfig {
+        rate: Some(1_000),
+        ..config()
+    });
+    rig.send_small(3);
+    rig.run_for(secs(10));
+    rig.take();
+    let deaf = Rst {
+        no_naks: true,
+        code: 0,
+    };
+    for _ in 0..3 {
+        rig.source.abort(rig.now, deaf);
+        rig.drain();
+    }
+    assert_eq!(
+        ends(&rig.take()),
+        [(false, Some(deaf)); 3],
+        "now or never, whatever the rate"
+    );
+    rig.nak(&[1]);
+    rig.run_for(ms(100));
+    assert!(rig.kinds().iter().all(|kind| *kind == "SPM"));
+    assert_eq!(rig.source.stats(rig.now).naks_ignored, 1);
+}
+
+#[test] // S-28, S-31: who has everything ends in order all the same
+fn an_abort_after_fin_keeps_the_fin() {
+    let mut rig = Rig::settled(config());
+    rig.send_small(3);
+    rig.source.close(rig.now);
+    rig.drain();
+    rig.take();
+    rig.source.abort(rig.now, RST);
+    finish(&mut rig);
+    let ends = ends(&rig.sent);
+    assert!(!ends.is_empty() && ends.iter().all(|end| *end == (true, Some(RST))));
 }

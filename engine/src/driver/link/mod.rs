@@ -45,6 +45,8 @@ const TRANSMIT_MAX: usize = 256;
 const ROUNDS: usize = 4;
 /// How long to wait when a socket refuses packets for now.
 const RETRY: Duration = Duration::from_millis(1);
+/// SPMs that tell of an end at which the engine ends, too.
+const FAREWELLS: usize = 8;
 /// TSIs tried when the host has one already.
 const TSI_TRIES: usize = 16;
 
@@ -118,6 +120,12 @@ impl Link {
         self.senders.is_empty() && self.listeners.is_empty() && self.sessions.is_empty()
     }
 
+    /// Whether nothing more can come of it, though sockets may be open still.
+    pub(in crate::driver) fn is_over(&self) -> bool {
+        let no_receivers = self.listeners.is_empty() && self.sessions.is_empty();
+        no_receivers && self.senders.values().all(Sender::is_finished)
+    }
+
     /// Whether the end of the process has to wait for a sender.
     pub(in crate::driver) fn is_waited_for(&self) -> bool {
         self.senders.values().any(Sender::is_waited_for)
@@ -142,11 +150,11 @@ impl Link {
     }
 
     /// A descriptor of this sender was closed: whether it was the last, and what was sent is on its way.
-    pub(in crate::driver) fn is_closing(&mut self, id: SourceId, cx: &mut Context) -> bool {
+    pub(in crate::driver) fn is_closing(&mut self, id: SourceId, cx: &Context) -> bool {
         match self.senders.get_mut(&id) {
             Some(sender) if !sender.is_hung_up() => false,
             Some(sender) if sender.is_abortive() => {
-                self.remove(Key::Sender(id), cx);
+                sender.abort(Instant::now(), &mut self.endpoint, &cx.epoll, false);
                 false
             }
             Some(sender) => !sender.is_finished(),
@@ -160,9 +168,29 @@ impl Link {
             .senders
             .iter()
             .filter(|(_, sender)| !sender.outlives())
-            .map(|(id, _)| Key::Sender(*id));
-        for key in ended.collect::<Vec<_>>() {
-            self.remove(key, cx);
+            .map(|(id, _)| *id);
+        let ended: Vec<_> = ended.collect();
+        self.say_farewell(&ended, cx);
+        for id in ended {
+            self.remove(Key::Sender(id), cx);
+        }
+    }
+
+    /// The process ends, and nobody takes over: tell the receivers of all senders.
+    pub(in crate::driver) fn end(&mut self, cx: &Context) {
+        let all: Vec<_> = self.senders.keys().copied().collect();
+        self.say_farewell(&all, cx);
+    }
+
+    /// Receivers of these senders are not to wait for repairs nor for an end that will not come.
+    fn say_farewell(&mut self, ids: &[SourceId], cx: &Context) {
+        for _ in 0..if ids.is_empty() { 0 } else { FAREWELLS } {
+            for id in ids {
+                if let Some(sender) = self.senders.get_mut(id) {
+                    sender.abort(Instant::now(), &mut self.endpoint, &cx.epoll, true);
+                }
+            }
+            self.transmit(TRANSMIT_MAX);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::driver::{BigMessage, Mode, log};
 use crate::endpoint::{Endpoint, SourceId};
 use crate::log_line;
 use crate::source::MAX_APDU;
+use crate::wire::Rst;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +22,9 @@ const INPUT: u32 = libc::EPOLLIN.cast_unsigned();
 
 /// Batches read in one turn.
 const BATCHES: usize = 4;
+
+/// Error code of OPT_RST: programs have no way to give another (RFC 3208 §9.8.2: 0 for unknown).
+const ABORTED: u8 = 0;
 
 /// Longest APDU made of a stream: what one receive takes.
 const STREAM_APDU: usize = 64 << 10;
@@ -63,6 +67,8 @@ pub(in crate::driver) struct Sender {
     last_octets: usize,
     /// All is read.
     eof: bool,
+    /// Something of it could not be read: the end is no orderly one.
+    failed: bool,
     /// The source was closed.
     closed: bool,
     /// The source is gone.
@@ -92,9 +98,35 @@ impl Sender {
             last_call: false,
             last_octets: 0,
             eof: false,
+            failed: false,
             closed: false,
             finished: false,
         })
+    }
+
+    /// Abort the session: what is not out is dropped, and receivers are told. `leaves`: nobody will be here to
+    /// answer them.
+    pub(in crate::driver) fn abort(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        epoll: &Epoll,
+        leaves: bool,
+    ) {
+        if self.finished {
+            return;
+        }
+        if let Some(mut end) = self.end.take() {
+            end.unwatch(epoll);
+        }
+        self.held.clear();
+        self.corked.clear();
+        (self.hung_up, self.eof, self.closed) = (true, true, true);
+        let rst = Rst {
+            no_naks: leaves,
+            code: ABORTED,
+        };
+        endpoint.abort_source(now, self.id, rst, true);
     }
 
     /// The source's linger is over.
@@ -198,7 +230,7 @@ impl Sender {
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(e) => {
                     log_line!(log::Level::Error, "source {}: cannot read: {e}", self.id.0);
-                    self.eof = true;
+                    (self.eof, self.failed) = (true, true);
                 }
             }
         }
@@ -234,7 +266,15 @@ impl Sender {
     fn finish(&mut self, now: Instant, endpoint: &mut Endpoint, epoll: &Epoll) -> Next {
         if !self.closed {
             self.closed = true;
-            endpoint.close_source(now, self.id);
+            if self.failed {
+                let rst = Rst {
+                    no_naks: false,
+                    code: ABORTED,
+                };
+                endpoint.abort_source(now, self.id, rst, false);
+            } else {
+                endpoint.close_source(now, self.id);
+            }
         }
         if self.hung_up {
             self.end = None;
@@ -310,7 +350,7 @@ impl Sender {
                     "source {}: long message refused: {e}",
                     self.id.0
                 );
-                self.eof = true;
+                (self.eof, self.failed) = (true, true);
             }
         }
     }
@@ -357,7 +397,7 @@ impl Sender {
             log::Level::Error,
             "source {id}: message longer than {len} octets, sender closed"
         );
-        self.eof = true;
+        (self.eof, self.failed) = (true, true);
     }
 
     fn copy(&mut self, octets: &[u8]) -> Bytes {
