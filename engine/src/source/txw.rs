@@ -187,7 +187,8 @@ impl TxWindow {
         Some(tg)
     }
 
-    /// Packets of the short group that ends with `sqn` or before it, for OPT_CURR_TGSIZE.
+    /// Packets of the short group that ends with `sqn` or before it, for OPT_CURR_TGSIZE: fewer than advertised
+    /// (RFC 3208 §11.8.3 (O-20)).
     pub(super) fn short_group_of(&self, sqn: Sqn) -> Option<u32> {
         let k = self.tgs?;
         let (tg, trail) = (tg_sqn(sqn, k), self.trail);

@@ -120,7 +120,7 @@ fn groups_begin_at_multiples_of_k() {
     );
 }
 
-#[test] // F-18, F-20
+#[test] // F-18, F-20, O-20
 fn an_idle_source_closes_the_open_group() {
     let mut rig = Rig::settled(config(fec(8, 8, 1, true)));
     rig.send(&[1; 3]);
