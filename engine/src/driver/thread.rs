@@ -406,13 +406,14 @@ impl Reactor {
         self.gate.open();
     }
 
-    /// Whether there is something that another process should go on with. Sockets may live on in others.
+    /// Whether there is something that another process should go on with. Receivers' sockets may live on in others;
+    /// a sender that does not outlive its process ends with it all the same.
     fn wants_successor(&self) -> bool {
         let links = || self.links.values();
         let in_background = self.cx.defaults.send.linger == Linger::Background;
         !self.is_alone
             && (links().any(|(_, link)| link.outlives())
-                || in_background && links().any(|(_, link)| !link.is_over()))
+                || in_background && links().any(|(_, link)| link.has_receivers()))
     }
 
     /// The successor has taken over. Returns if the program goes on after all.

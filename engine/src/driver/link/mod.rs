@@ -120,10 +120,9 @@ impl Link {
         self.senders.is_empty() && self.listeners.is_empty() && self.sessions.is_empty()
     }
 
-    /// Whether nothing more can come of it, though sockets may be open still.
-    pub(in crate::driver) fn is_over(&self) -> bool {
-        let no_receivers = self.listeners.is_empty() && self.sessions.is_empty();
-        no_receivers && self.senders.values().all(Sender::is_finished)
+    /// Whether anybody listens or receives here.
+    pub(in crate::driver) fn has_receivers(&self) -> bool {
+        !(self.listeners.is_empty() && self.sessions.is_empty())
     }
 
     /// Whether the end of the process has to wait for a sender.
