@@ -93,8 +93,15 @@ pub struct ReceiverStats {
     pub naks_sent: u64,
     /// SQNs asked for, repeats included (TotalSelectiveNaksSent).
     pub selective_naks_sent: u64,
-    /// Parity NAKs sent.
+    /// Transmission groups asked for parity, repeats included (TotalParityNaksSent).
     pub parity_naks_sent: u64,
+    /// Parity packets received.
+    pub parity_received: u64,
+    /// Of these, useless: of a group that is whole, received before, or before the SPM that says what
+    /// groups are.
+    pub parity_unneeded: u64,
+    /// Data packets recovered by parity.
+    pub recovered_by_parity: u64,
     /// SQNs whose NAK another receiver's NAK or NCF made needless.
     pub naks_suppressed: u64,
     /// NCF received.

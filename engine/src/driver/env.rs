@@ -4,6 +4,7 @@
 
 use super::config::{Defaults, FecInfo, Linger, UdpEncap, WantedInterface};
 use super::log::Level;
+use crate::receiver::ParityNaks;
 use std::time::Duration;
 
 /// One variable.
@@ -214,6 +215,20 @@ pub const VARIABLES: &[Variable] = &[
             assign(
                 &mut draft.defaults.listen.receiver.continue_on_loss,
                 switch(value),
+            )
+        },
+    },
+    Variable {
+        name: "PGM_FEC_PARITY_NAKS",
+        values: "auto, on or off",
+        help: "Whether receivers ask for parity where a sender offers it. Default auto: unless the sender may be \
+               OpenPGM, which aborts when it is asked (it has the bits of the offer the other way round, and \
+               advertises no back-off interval). on: wherever RFC 3208's bit is set. off: each lost packet is asked \
+               for by itself. Parity that comes is used in any case.",
+        set: |draft, value| {
+            assign(
+                &mut draft.defaults.listen.receiver.parity_naks,
+                parity_naks(value),
             )
         },
     },
@@ -475,6 +490,16 @@ fn switch(value: &str) -> Option<bool> {
     }
 }
 
+fn parity_naks(value: &str) -> Option<ParityNaks> {
+    match value {
+        "auto" => Some(ParityNaks::Auto),
+        _ => switch(value).map(|on| match on {
+            true => ParityNaks::On,
+            false => ParityNaks::Off,
+        }),
+    }
+}
+
 fn level(value: &str) -> Option<Level> {
     [
         Level::Off,
@@ -693,6 +718,7 @@ mod tests {
             ("PGM_LISTEN_ONLY", "on"),
             ("PGM_UNORDERED", "on"),
             ("PGM_CONTINUE_ON_LOSS", "on"),
+            ("PGM_FEC_PARITY_NAKS", "auto"),
             ("PGM_LINGER", "250"),
             ("PGM_NAK_BO_IVL", "500us"),
             ("PGM_FEC", "64:32:0:on"),

@@ -21,6 +21,20 @@ impl SourceFilter {
     }
 }
 
+/// When to ask for parity (RFC 3208 §11.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParityNaks {
+    /// Where the source offers it and is surely none that a parity NAK kills. libpgm's source aborts on
+    /// one, and has the bits of OPT_PARITY_PRM the other way round, so that they alone tell nothing; it
+    /// never advertises a back-off interval (OPT_NAK_BO_IVL).
+    #[default]
+    Auto,
+    /// Wherever the bit that RFC 3208 §11.8.1 has for it is set.
+    On,
+    /// Never: each lost packet is asked for by itself. Parity that comes is used all the same.
+    Off,
+}
+
 /// Timers and limits of a receiver. The defaults suit a LAN.
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
@@ -57,6 +71,8 @@ pub struct ReceiverConfig {
     pub unordered: bool,
     /// PGM_CONTINUE_ON_LOSS: unrecoverable loss is a [`super::Read::Gap`] and not the end.
     pub continue_on_loss: bool,
+    /// PGM_FEC_PARITY_NAKS: when to ask for parity.
+    pub parity_naks: ParityNaks,
 }
 
 impl ReceiverConfig {
@@ -90,6 +106,7 @@ impl Default for ReceiverConfig {
             listen_only: false,
             unordered: false,
             continue_on_loss: false,
+            parity_naks: ParityNaks::default(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum State {
     WaitNcf,
     /// WAIT_DATA_STATE.
     WaitData,
+    /// Its transmission group is repaired as a whole; no timer of its own.
+    Group,
 }
 
 /// A missing SQN under recovery.
@@ -77,6 +79,27 @@ impl Gap {
         }
     }
 
+    /// Just found missing, and its transmission group takes care of it.
+    pub(super) fn of_group(now: Instant) -> Self {
+        Self {
+            state: State::Group,
+            ..Self::new(now)
+        }
+    }
+
+    /// To be asked for with the next NAK.
+    pub(super) fn due(now: Instant) -> Self {
+        Self {
+            state: State::Due,
+            ..Self::new(now)
+        }
+    }
+
+    /// Tries so far: without NCF, and without the data.
+    pub(super) fn tries(&self) -> (u32, u32) {
+        (self.ncf_tries, self.data_tries)
+    }
+
     /// The timer ended. `source_is_busy`: it repaired something older than this SQN within the last
     /// wait, so ours may still be queued behind its rate limit.
     pub(super) fn on_timeout(
@@ -93,7 +116,7 @@ impl Gap {
                 self.state = State::Due;
                 return Step::Nak;
             }
-            State::Due => return Step::Wait,
+            State::Due | State::Group => return Step::Wait,
             // §6.3.
             State::WaitNcf => {
                 self.ncf_tries += 1;
@@ -136,7 +159,7 @@ impl Gap {
 
     /// An NCF names this SQN. Whether a NAK of ours was made needless (RFC 3208 §6.3 ).
     pub(super) fn on_ncf(&mut self, now: Instant, waits: &Waits) -> bool {
-        let pending = matches!(self.state, State::BackOff | State::Due);
+        let pending = matches!(self.state, State::BackOff | State::Due | State::Group);
         if self.state != State::WaitNcf && !self.may_restart() {
             return false;
         }
@@ -161,7 +184,7 @@ impl Gap {
         }
         match self.state {
             // §6.3: the prose wants NAK_RDATA_IVL here, the diagram WAIT_NCF with NAK_RPT_IVL.
-            State::BackOff | State::Due => {
+            State::BackOff | State::Due | State::Group => {
                 self.state = State::WaitNcf;
                 self.deadline = now + waits.rpt_ivl(self.ncf_tries);
                 return true;

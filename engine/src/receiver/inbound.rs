@@ -1,8 +1,9 @@
 //! What each packet of the network means to a peer (RFC 3208 §6.1 to §6.3, §9, §15).
 
+use super::fec::form_of;
 use super::join::{self, Phase, Spmr};
 use super::rxw::{Offer, Packet};
-use super::{Peer, Read, ResetReason, reassembly};
+use super::{Peer, Read, ResetReason};
 use crate::num::{Nla, Sqn};
 use crate::wire::{self, Data, Fragment, Nak, Options, Spm, Tpdu, Window};
 use bytes::Bytes;
@@ -25,11 +26,11 @@ impl Peer {
             false => self.counters.plain.odata_received += 1,
         }
         if tpdu.parity {
-            // No FEC yet: parity shares SQNs with data and must not be taken for it (§11.2).
-            self.last_heard = now;
+            // RFC 3208 §11.2 (F-30): parity shares SQNs with data and must not be taken for it.
+            self.on_parity(now, data, tpdu, is_repair);
             return;
         }
-        let Ok(fragment) = checked_fragment(data.sqn, tpdu) else {
+        let Some((fragment, marks)) = form_of(data.sqn, tpdu) else {
             self.counters.plain.dropped_malformed += 1;
             return;
         };
@@ -38,31 +39,26 @@ impl Peer {
         }
         // §6.1, §6.3: inside the half space ahead it is taken and moves the lead; behind the window
         // it is not.
-        let is_past_end = self
-            .end
-            .as_ref()
-            .is_some_and(|end| data.sqn.since(end.at) >= 0);
-        if is_past_end || !self.rxw.extend_lead(data.sqn) {
+        if self.is_past_end(data.sqn) || !self.rxw.extend_lead(data.sqn) {
             self.counters.plain.dropped_malformed += 1;
             return;
         }
+        if self.takes_placeholder(data.sqn, tpdu) {
+            self.last_heard = now;
+            self.settle(now);
+            return;
+        }
         let payload = tpdu.payload;
-        let packet = || Packet {
-            payload: Bytes::copy_from_slice(payload),
-            fragment,
-        };
+        let packet = || Packet::new(Bytes::copy_from_slice(payload), fragment, marks);
         let gap = self.rxw.gap(data.sqn).filter(|_| is_repair);
         let took = gap.and_then(|gap| gap.repair_took(now));
-        match self.rxw.offer(data.sqn, len, packet) {
+        match self.offer(data.sqn, len, packet) {
             Offer::Taken => {
                 if is_repair {
                     self.repair.on_repair(now, data.sqn, took);
                 }
-                if self.config.unordered {
-                    let (fragment, max) = (fragment.as_ref(), self.config.max_apdu);
-                    self.early
-                        .on_packet(&self.rxw, data.sqn, fragment, len, max);
-                }
+                self.on_taken(data.sqn, fragment.as_ref(), len);
+                self.on_data_of_group(now, data.sqn);
             }
             Offer::Duplicate => self.counters.plain.duplicates += 1,
             Offer::Full => self.counters.plain.dropped_window_full += 1,
@@ -83,6 +79,7 @@ impl Peer {
         ) {
             self.begin(start, Some(data.trail));
         }
+        self.on_size_from_data(data.sqn, &tpdu.options);
         if self.spm_sqn.is_none() && !self.config.listen_only {
             self.spmr.want(now, &self.config, &mut self.rng);
         }
@@ -90,6 +87,26 @@ impl Peer {
             self.finish(self.rxw.lead().next(), Read::Fin);
         }
         self.settle(now);
+    }
+
+    /// Offer a data packet to the window. What FEC keeps beside it gives way.
+    pub(super) fn offer(&mut self, sqn: Sqn, len: usize, packet: impl Fn() -> Packet) -> Offer {
+        match self.rxw.offer(sqn, len, &packet) {
+            Offer::Full if self.repair.groups.octets() > 0 => {
+                let dropped = self.repair.groups.shed(&mut self.rxw);
+                self.counters.plain.dropped_window_full += dropped;
+                self.rxw.offer(sqn, len, packet)
+            }
+            offer => offer,
+        }
+    }
+
+    /// A data packet entered the window.
+    pub(super) fn on_taken(&mut self, sqn: Sqn, fragment: Option<&Fragment>, len: usize) {
+        if self.config.unordered {
+            let max = self.config.max_apdu;
+            self.early.on_packet(&self.rxw, sqn, fragment, len, max);
+        }
     }
 
     /// Whether a data packet may enter the window; the first one opens it.
@@ -143,7 +160,9 @@ impl Peer {
         // §13.5.
         self.spmr = Spmr::Idle;
         self.learn_nak_bo_ivl(options);
+        self.on_parity_prm(now, options);
         self.on_window(spm.window, options.join);
+        self.on_size_from_spm(spm, options);
         if self.phase == Phase::Open {
             // An SPM_LEAD behind the data already here was overtaken by it.
             let end = self.rxw.lead().next();
@@ -190,7 +209,11 @@ impl Peer {
             return;
         }
         self.learn_nak_bo_ivl(&tpdu.options);
-        if tpdu.parity || self.phase != Phase::Open {
+        if self.phase != Phase::Open {
+            return;
+        }
+        if tpdu.parity {
+            self.on_parity_ncf(now, ncf);
             return;
         }
         // §6.3: an NCF for an SQN nobody told us of proves that it exists. Inside our window only: it
@@ -209,7 +232,11 @@ impl Peer {
 
     pub(super) fn on_nak(&mut self, now: Instant, nak: &Nak, tpdu: &Tpdu<'_>) {
         let ours = nak.source == Nla::V4(self.source) && nak.group == Nla::V4(self.group);
-        if tpdu.parity || !ours {
+        if !ours {
+            return;
+        }
+        if tpdu.parity {
+            self.on_parity_nak(now, nak);
             return;
         }
         for sqn in nak.sqns() {
@@ -253,16 +280,5 @@ impl Peer {
         }
         self.repair
             .set_nak_bo_ivl(ivl.clamp(NAK_BO_IVL_MIN, NAK_BO_IVL_MAX));
-    }
-}
-
-/// The fragment option if the APDU has several TPDUs; an error if it cannot be true.
-fn checked_fragment(sqn: Sqn, tpdu: &Tpdu<'_>) -> Result<Option<Fragment>, reassembly::BadApdu> {
-    let len = tpdu.payload.len();
-    match tpdu.options.fragment {
-        None => Ok(None),
-        Some(f) if !reassembly::is_possible(&f, sqn, len) => Err(reassembly::BadApdu),
-        Some(f) if f.apdu_len as usize == len => Ok(None),
-        some => Ok(some),
     }
 }

@@ -10,6 +10,10 @@
 //! | `rxw` | the window: what is held, what is missing |
 //! | `gap` | the NAK state machine of one SQN, its timers, the back-off |
 //! | `repair` | which gaps are opened when, NAK lists |
+//! | `parity` | transmission groups, parity packets, and the arithmetic that gives data back |
+//! | `groups` | what is held of groups that are not whole |
+//! | `group_naks` | when a group waits for parity, asks for it, or for its packets one by one |
+//! | `fec` | what parity and news of groups mean |
 //! | `waits` | how long a try may take |
 //! | `reassembly` | the APDU of several TPDUs at the head of the window |
 //! | `join` | where the session begins; SPM requests |
@@ -18,17 +22,21 @@
 
 mod config;
 mod counters;
+mod fec;
 mod gap;
+mod group_naks;
+mod groups;
 mod inbound;
 mod join;
 mod loss;
+mod parity;
 mod reassembly;
 mod repair;
 mod rxw;
 mod unordered;
 mod waits;
 
-pub use config::{ReceiverConfig, SourceFilter};
+pub use config::{ParityNaks, ReceiverConfig, SourceFilter};
 
 use crate::Destination;
 use crate::num::{Nla, Sqn, Tsi};
@@ -241,14 +249,19 @@ impl Peer {
         if let Some(path) = self.path.filter(|_| !self.unreachable)
             && let Some(list) = self.repair.next_nak(now, &mut self.rxw)
         {
-            return Some(self.emit_nak(&list, path, out));
+            return Some(self.emit_nak(&list, false, path, out));
+        }
+        if let Some(path) = self.path.filter(|_| !self.unreachable)
+            && let Some(list) = self.repair.next_parity_nak(now, &self.rxw)
+        {
+            return Some(self.emit_nak(&list, true, path, out));
         }
         let (to, ttl) = match self.spmr.next_copy(now, &self.config)? {
             Copy::Group => (Destination::Group(self.group), Some(1)),
             Copy::Source => (Destination::Host(self.source), None),
         };
         Some(Emitted {
-            len: self.emit(Body::Spmr, out),
+            len: self.emit(Body::Spmr, false, out),
             to,
             ttl,
         })
@@ -319,17 +332,18 @@ impl Peer {
             .set_limit_bytes((bytes - slots).min(self.config.rxw_bytes));
     }
 
-    /// Octets of TSDUs held in the window and of the APDU under assembly, for the endpoint's budget.
+    /// Octets of TSDUs held in the window, of what FEC needs beside it, and of the APDU under assembly, for
+    /// the endpoint's budget.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        self.rxw.bytes() + self.assembly.bytes()
+        self.rxw.bytes() + self.repair.groups.octets() + self.assembly.bytes()
     }
 
     /// Octets the window's slots take, for the endpoint's budget: one packet far ahead makes slots for all
     /// that are before it.
     #[must_use]
     pub fn slot_octets(&self) -> usize {
-        self.rxw.slot_octets()
+        self.rxw.slot_octets() + self.repair.groups.ring_octets()
     }
 
     /// Counters.
@@ -342,8 +356,12 @@ impl Peer {
         }
         stats.packets_buffered = u64::from(self.rxw.held());
         for sqn in self.rxw.stored_from(self.rxw.edge(), self.rxw.end()) {
-            match self.rxw.gap(sqn).map(|gap| gap.state) {
-                Some(State::BackOff | State::Due) => stats.pending_naks += 1,
+            let state = match self.rxw.gap(sqn).map(|gap| gap.state) {
+                Some(State::Group) => self.repair.group_state(sqn).or(Some(State::BackOff)),
+                state => state,
+            };
+            match state {
+                Some(State::BackOff | State::Due | State::Group) => stats.pending_naks += 1,
                 Some(state) => {
                     if stats.first_nak == 0 {
                         stats.first_nak = u64::from(sqn.0);
@@ -395,6 +413,7 @@ impl Peer {
         };
         self.established |= proven;
         self.fill_head();
+        self.repair.groups.settle(&mut self.rxw);
         if self.path.is_some() || self.config.listen_only {
             let end = self
                 .end
@@ -419,7 +438,7 @@ impl Peer {
             let Some(head) = self.rxw.head() else {
                 break;
             };
-            let is_whole = head.fragment.is_none() && !head.payload.is_empty();
+            let is_whole = head.fragment().is_none() && !head.payload.is_empty();
             let fits = head.payload.len() <= self.config.max_apdu;
             if is_whole && fits && self.assembly.on_boundary().is_ok() {
                 return;
@@ -427,8 +446,10 @@ impl Peer {
             let Some(packet) = self.rxw.pop_head() else {
                 return;
             };
-            let result = match &packet.fragment {
-                Some(f) => self.assembly.push(f, &packet.payload, self.config.max_apdu),
+            let result = match packet.fragment() {
+                Some(f) => self
+                    .assembly
+                    .push(&f, &packet.payload, self.config.max_apdu),
                 // An empty APDU is no message.
                 None if packet.payload.is_empty() => self.assembly.on_boundary(),
                 None => Err(reassembly::BadApdu),
@@ -474,6 +495,12 @@ impl Peer {
             .is_some_and(|end| end.at == self.rxw.base())
     }
 
+    /// Nothing with this SQN is delivered any more.
+    fn is_past_end(&self, sqn: Sqn) -> bool {
+        let end = self.end.as_ref();
+        end.is_some_and(|end| sqn.since(end.at) >= 0)
+    }
+
     fn is_silent(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_heard) >= self.config.peer_expiry
     }
@@ -483,16 +510,25 @@ impl Peer {
 impl Peer {
     /// RFC 3208 §6.3, §8.3. Never a copy to the group: whether the parent is directly connected is
     /// not known here, and its NCF tells the others.
-    fn emit_nak(&mut self, list: &NakList, path: Ipv4Addr, out: &mut Vec<u8>) -> Emitted {
+    fn emit_nak(
+        &mut self,
+        list: &NakList,
+        parity: bool,
+        path: Ipv4Addr,
+        out: &mut Vec<u8>,
+    ) -> Emitted {
         self.counters.plain.naks_sent += 1;
-        self.counters.plain.selective_naks_sent += list.len() as u64;
+        match parity {
+            true => self.counters.plain.parity_naks_sent += list.len() as u64,
+            false => self.counters.plain.selective_naks_sent += list.len() as u64,
+        }
         let nak = Nak {
             sqn: list[0],
             list: list[1..].iter().copied().collect(),
             source: Nla::V4(self.source),
             group: Nla::V4(self.group),
         };
-        let len = self.emit(Body::Nak(nak), out);
+        let len = self.emit(Body::Nak(nak), parity, out);
         Emitted {
             len,
             to: Destination::Host(path),
@@ -500,14 +536,14 @@ impl Peer {
         }
     }
 
-    fn emit(&self, body: Body, out: &mut Vec<u8>) -> usize {
+    fn emit(&self, body: Body, parity: bool, out: &mut Vec<u8>) -> usize {
         let before = out.len();
         let tpdu = Tpdu {
             // Upstream: ports swapped, the source's TSI (RFC 3208 §3.1, §8.3 (G-17, G-18)).
             sport: self.dport,
             dport: self.tsi.sport,
             gsi: self.tsi.gsi,
-            parity: false,
+            parity,
             var_pktlen: false,
             body,
             options: Options::default(),

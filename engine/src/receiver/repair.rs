@@ -4,6 +4,8 @@
 //! gathers what is due into NAK lists.
 
 use super::gap::{BackOff, Cause, Gap, State, Step, Timers};
+use super::group_naks::GroupNaks;
+use super::groups::Groups;
 use super::rxw::Rxw;
 use super::waits::Waits;
 use crate::num::Sqn;
@@ -32,14 +34,17 @@ pub(super) struct Lost {
 #[derive(Debug)]
 pub(super) struct Repair {
     /// Every SQN before this one is held or under recovery; behind `edge` it means nothing.
-    frontier: Sqn,
-    back_off: BackOff,
-    waits: Waits,
-    timers: Timers,
+    pub(super) frontier: Sqn,
+    pub(super) back_off: BackOff,
+    pub(super) waits: Waits,
+    pub(super) timers: Timers,
     /// SQNs that entered [`State::Due`], oldest last; some have left it again.
-    due: Vec<Sqn>,
+    pub(super) due: Vec<Sqn>,
     /// The repair that came last: when, and which.
-    repaired: Option<(Instant, Sqn)>,
+    pub(super) repaired: Option<(Instant, Sqn)>,
+    /// Transmission groups that lack packets.
+    pub(super) groups: Groups,
+    pub(super) group_naks: GroupNaks,
 }
 
 impl Repair {
@@ -51,12 +56,15 @@ impl Repair {
             timers: Timers::default(),
             due: Vec::new(),
             repaired: None,
+            groups: Groups::default(),
+            group_naks: GroupNaks::new(config.parity_naks),
         }
     }
 
     /// The window begins here.
     pub(super) fn start_at(&mut self, start: Sqn) {
         self.frontier = start;
+        self.groups.start_at(start);
     }
 
     /// NAK_BO_IVL from now on.
@@ -66,7 +74,8 @@ impl Repair {
 
     /// When `on_timeout` has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let timers = [self.timers.next(), self.group_naks.next_timeout()];
+        timers.into_iter().flatten().min()
     }
 
     /// Begin the recovery of what is missing before `end`, as far as it fits the window: once for each SQN, whatever
@@ -83,17 +92,25 @@ impl Repair {
         let mut back_off = None;
         while end.is_newer_than(self.frontier) {
             let sqn = self.frontier;
-            if rxw.is_empty_at(sqn) {
+            if self.groups.is_unused(sqn) {
+                rxw.skip(sqn);
+            } else if rxw.is_empty_at(sqn) {
                 if rxw.missing() >= GAPS_MAX || !rxw.has_room_to_ask(sqn) {
                     break;
                 }
-                let until = *back_off.get_or_insert_with(|| self.first_wait(now));
-                let mut gap = Gap::new(until);
-                self.timers.arm(sqn, &mut gap);
+                let gap = if self.takes_group_of(sqn, rxw) {
+                    Gap::of_group(now)
+                } else {
+                    let until = *back_off.get_or_insert_with(|| self.first_wait(now));
+                    let mut gap = Gap::new(until);
+                    self.timers.arm(sqn, &mut gap);
+                    gap
+                };
                 rxw.open_gap(sqn, gap);
             }
             self.frontier = sqn.next();
         }
+        self.plan_groups(now, rxw);
     }
 
     /// RDATA filled `sqn`; `took` as [`Gap::repair_took`] says.
@@ -116,7 +133,7 @@ impl Repair {
 
     /// NCF for `sqn`, one of its list (RFC 3208 §9.3.2 ). Whether it saved us a NAK.
     pub(super) fn on_ncf(&mut self, now: Instant, rxw: &mut Rxw, sqn: Sqn) -> bool {
-        let Some(gap) = rxw.gap_mut(sqn) else {
+        let Some(gap) = rxw.gap_mut(sqn).filter(|gap| self.minds(sqn, gap)) else {
             return false;
         };
         let suppressed = gap.on_ncf(now, &self.waits);
@@ -126,7 +143,7 @@ impl Repair {
 
     /// Another receiver's NAK for `sqn`. Whether it saved us a NAK.
     pub(super) fn on_nak(&mut self, now: Instant, rxw: &mut Rxw, sqn: Sqn) -> bool {
-        let Some(gap) = rxw.gap_mut(sqn) else {
+        let Some(gap) = rxw.gap_mut(sqn).filter(|gap| self.minds(sqn, gap)) else {
             return false;
         };
         let suppressed = gap.on_nak(now, &self.waits);
@@ -170,6 +187,7 @@ impl Repair {
                 }
             }
         }
+        self.on_group_timeout(now, rxw);
         if self.due.len() != due_before {
             let base = rxw.base();
             self.due
@@ -205,8 +223,8 @@ impl Repair {
         }
     }
 
-    fn arm_if_waiting(&mut self, sqn: Sqn, gap: &mut Gap) {
-        if gap.state != State::Due {
+    pub(super) fn arm_if_waiting(&mut self, sqn: Sqn, gap: &mut Gap) {
+        if !matches!(gap.state, State::Due | State::Group) {
             self.timers.arm(sqn, gap);
         }
     }
@@ -247,10 +265,7 @@ mod tests {
         };
         let mut rxw = Rxw::new(1 << 16, 1 << 30);
         let mut repair = Repair::new(&config, now, fastrand::Rng::with_seed(1));
-        let packet = || Packet {
-            payload: Default::default(),
-            fragment: None,
-        };
+        let packet = Packet::default;
         rxw.anchor(Sqn(0));
         // SQN 0 stays missing; of the others each odd one overtakes the even one before it.
         for (n, even) in (2..50_000).step_by(2).enumerate() {

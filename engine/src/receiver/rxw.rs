@@ -8,12 +8,39 @@ use bytes::Bytes;
 /// Slots of a new window; it doubles as packets need it.
 const FIRST_SLOTS: usize = 64;
 
-/// A data packet that waits for its turn.
-#[derive(Debug)]
+/// A data packet that waits for its turn. No larger than a gap: windows have a slot of that size for each.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Packet {
     pub(super) payload: Bytes,
+    fragment: Fragment,
+    has_fragment: bool,
+    pub(super) marks: Marks,
+}
+
+impl Packet {
+    /// `fragment`: `None` for an APDU of one TPDU.
+    pub(super) fn new(payload: Bytes, fragment: Option<Fragment>, marks: Marks) -> Self {
+        Self {
+            payload,
+            fragment: fragment.unwrap_or_default(),
+            has_fragment: fragment.is_some(),
+            marks,
+        }
+    }
+
     /// `None` for an APDU of one TPDU.
-    pub(super) fragment: Option<Fragment>,
+    pub(super) fn fragment(&self) -> Option<Fragment> {
+        self.has_fragment.then_some(self.fragment)
+    }
+}
+
+/// Options that mean nothing to the window, but take part in FEC (RFC 3208 §11.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) syn: bool,
+    pub(super) fin: bool,
+    /// OPT_FRAGMENT for an APDU of one TPDU.
+    pub(super) lone_fragment: bool,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +55,11 @@ enum Slot {
     Lost,
     /// Read before its turn.
     Done,
+    /// Beyond the end of a short transmission group: there is no such packet.
+    Unused,
 }
+
+const _: () = assert!(size_of::<Slot>() == size_of::<Gap>());
 
 /// What became of an offered packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +95,12 @@ pub(super) struct Rxw {
     held: u32,
     missing: u32,
     bytes: usize,
+    /// Octets held elsewhere for the sake of packets in the window.
+    beside: usize,
+    /// Size of transmission groups, if packets that leave the window are still to take part in FEC.
+    group_size: Option<u32>,
+    /// Those that left since the last `drain_left`.
+    left: Vec<(Sqn, Packet)>,
     /// Largest TSDU seen: what a missing packet may need.
     largest: usize,
     /// SQNs consumed, as far as SQNs can be told from older ones.
@@ -84,6 +121,9 @@ impl Rxw {
             held: 0,
             missing: 0,
             bytes: 0,
+            beside: 0,
+            group_size: None,
+            left: Vec::new(),
             largest: 0,
             consumed: 0,
         }
@@ -109,6 +149,21 @@ impl Rxw {
     /// Room for octets from now on. What is held beyond it stays, and the awaited packet always fits.
     pub(super) fn set_limit_bytes(&mut self, limit_bytes: usize) {
         self.limit_bytes = limit_bytes;
+    }
+
+    /// Octets that count as held, although they are not in the window.
+    pub(super) fn set_beside(&mut self, octets: usize) {
+        self.beside = octets;
+    }
+
+    /// Keep what is consumed while its transmission group, of so many SQNs, is not whole (a power of two).
+    pub(super) fn keep_groups(&mut self, size: Option<u32>) {
+        self.group_size = size;
+    }
+
+    /// What was consumed of groups that were not whole.
+    pub(super) fn drain_left(&mut self) -> impl Iterator<Item = (Sqn, Packet)> + use<'_> {
+        self.left.drain(..)
     }
 
     /// Octets the slots may take from now on. What is there stays.
@@ -204,13 +259,14 @@ impl Rxw {
         let was_missing = match self.slot(sqn) {
             Slot::Held(_) | Slot::Done => return Offer::Duplicate,
             Slot::Missing(_) => true,
-            Slot::Empty | Slot::Lost => false,
+            Slot::Empty | Slot::Lost | Slot::Unused => false,
         };
         self.largest = self.largest.max(len);
         let reserved = if was_missing { 0 } else { self.reserved() };
         // What the reader waits for is always taken: only it lets the window move.
         let awaited = sqn == self.base && sqn == self.edge;
-        if offset >= self.limit_sqns || (!awaited && self.bytes + reserved + len > self.limit_bytes)
+        if offset >= self.limit_sqns
+            || (!awaited && self.octets() + reserved + len > self.limit_bytes)
         {
             return Offer::Full;
         }
@@ -249,13 +305,14 @@ impl Rxw {
         };
         self.held -= 1;
         self.bytes -= packet.payload.len();
+        self.keep(self.base, &packet);
         self.consume(1);
         Some(packet)
     }
 
-    /// Move past what was read before its turn at `base`.
+    /// Move past what was read before its turn, or never existed, at `base`.
     pub(super) fn skip_done(&mut self) {
-        while self.base != self.edge && matches!(self.slot(self.base), Slot::Done) {
+        while self.base != self.edge && matches!(self.slot(self.base), Slot::Done | Slot::Unused) {
             self.vacate(self.base);
             self.consume(1);
         }
@@ -263,7 +320,11 @@ impl Rxw {
 
     /// Whether `base` is lost.
     pub(super) fn is_head_lost(&self) -> bool {
-        self.base != self.edge && !matches!(self.slot(self.base), Slot::Held(_) | Slot::Done)
+        self.base != self.edge
+            && !matches!(
+                self.slot(self.base),
+                Slot::Held(_) | Slot::Done | Slot::Unused
+            )
     }
 
     /// Consume the lost SQNs from `base` on, if there are any: the first, and how many in a row.
@@ -289,6 +350,19 @@ impl Rxw {
         self.vacate(sqn);
         let index = self.index(sqn);
         self.slots[index] = Slot::Lost;
+        self.advance_edge();
+    }
+
+    /// There is no packet `sqn`, which is inside the window's limits.
+    pub(super) fn skip(&mut self, sqn: Sqn) {
+        let offset = sqn.since(self.base);
+        if offset < 0 || !matches!(self.slot(sqn), Slot::Empty | Slot::Missing(_) | Slot::Lost) {
+            return;
+        }
+        self.vacate(sqn);
+        self.grow(offset.unsigned_abs() + 1);
+        let index = self.index(sqn);
+        self.slots[index] = Slot::Unused;
         self.advance_edge();
     }
 
@@ -322,6 +396,7 @@ impl Rxw {
         };
         self.held -= 1;
         self.bytes -= packet.payload.len();
+        self.keep(sqn, &packet);
         Some(packet)
     }
 
@@ -348,10 +423,38 @@ impl Rxw {
         matches!(self.slot(sqn), Slot::Empty)
     }
 
+    /// Whether a packet `sqn` was here, held still or not.
+    pub(super) fn has_been(&self, sqn: Sqn) -> bool {
+        matches!(self.slot(sqn), Slot::Held(_) | Slot::Done)
+    }
+
+    /// Whether `sqn` is still to come.
+    pub(super) fn is_awaited(&self, sqn: Sqn) -> bool {
+        sqn.since(self.edge) >= 0 && matches!(self.slot(sqn), Slot::Empty | Slot::Missing(_))
+    }
+
+    /// Whether a packet `sqn` would be taken, were there room: still to come, or given up before its turn.
+    pub(super) fn is_wanted(&self, sqn: Sqn) -> bool {
+        sqn.since(self.base) >= 0
+            && matches!(self.slot(sqn), Slot::Empty | Slot::Missing(_) | Slot::Lost)
+    }
+
     /// Whether there is room to ask for one more packet: its octets and those already asked for.
     pub(super) fn has_room_to_ask(&self, sqn: Sqn) -> bool {
         let awaited = sqn == self.base && sqn == self.edge;
-        awaited || self.bytes + self.reserved() + self.largest <= self.limit_bytes
+        awaited || self.octets() + self.reserved() + self.largest <= self.limit_bytes
+    }
+
+    /// Whether so many packets fit the window at once.
+    pub(super) fn fits(&self, packets: u32) -> bool {
+        let octets = (packets as usize).saturating_mul(self.largest);
+        packets <= self.limit_sqns && octets <= self.limit_bytes
+    }
+
+    /// Whether there is room for `octets` beside the window. `asked`: in place of a packet asked for.
+    pub(super) fn has_room_beside(&self, octets: usize, asked: bool) -> bool {
+        let reserved = if asked { 0 } else { self.reserved() };
+        self.octets() + reserved + octets <= self.limit_bytes
     }
 
     /// Begin the recovery of an empty `sqn` inside the window's limits.
@@ -401,6 +504,21 @@ impl Rxw {
         (start..end).map(move |offset| base.plus(offset.cast_unsigned()))
     }
 
+    fn octets(&self) -> usize {
+        self.bytes + self.beside
+    }
+
+    /// `packet` with `sqn` leaves the window.
+    fn keep(&mut self, sqn: Sqn, packet: &Packet) {
+        let Some(size) = self.group_size else {
+            return;
+        };
+        let end = Sqn(sqn.0 | (size - 1)).next();
+        if end.is_newer_than(self.edge) {
+            self.left.push((sqn, packet.clone()));
+        }
+    }
+
     fn stored_end(&self) -> Sqn {
         self.base.plus(self.slots.len() as u32)
     }
@@ -429,7 +547,7 @@ impl Rxw {
     fn vacate(&mut self, sqn: Sqn) {
         let index = self.index(sqn);
         match std::mem::take(&mut self.slots[index]) {
-            Slot::Empty | Slot::Lost | Slot::Done => {}
+            Slot::Empty | Slot::Lost | Slot::Done | Slot::Unused => {}
             Slot::Missing(_) => self.missing -= 1,
             Slot::Held(packet) => {
                 self.held -= 1;
@@ -441,7 +559,7 @@ impl Rxw {
     fn advance_edge(&mut self) {
         while matches!(
             self.slot(self.edge),
-            Slot::Held(_) | Slot::Lost | Slot::Done
+            Slot::Held(_) | Slot::Lost | Slot::Done | Slot::Unused
         ) {
             self.edge = self.edge.next();
         }

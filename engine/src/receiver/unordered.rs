@@ -90,7 +90,7 @@ impl Early {
 
 /// How many packets the APDU has that begins at `first`, if all of them are here and fit together.
 fn extent(rxw: &Rxw, first: Sqn) -> Option<u32> {
-    let Some(Fragment { apdu_len, .. }) = rxw.packet(first)?.fragment else {
+    let Some(Fragment { apdu_len, .. }) = rxw.packet(first)?.fragment() else {
         return Some(1);
     };
     let (mut octets, mut packets) = (0, 0);
@@ -101,7 +101,7 @@ fn extent(rxw: &Rxw, first: Sqn) -> Option<u32> {
             offset: octets,
             apdu_len,
         };
-        if packet.fragment != Some(expected) {
+        if packet.fragment() != Some(expected) {
             return None;
         }
         octets += packet.payload.len() as u32;

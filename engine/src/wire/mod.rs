@@ -191,7 +191,7 @@ pub struct Options {
 }
 
 /// OPT_FRAGMENT (RFC 3208 §9.2): length octet 16, not the 12 the text says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fragment {
     /// SQN of the fragment at offset 0.
     pub first: Sqn,

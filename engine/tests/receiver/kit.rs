@@ -47,6 +47,7 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Nak(Vec<u32>),
+    ParityNak(Vec<u32>),
     Spmr,
 }
 
@@ -94,6 +95,17 @@ impl Rig {
     }
 
     pub(crate) fn feed(&mut self, body: Body, options: Options, payload: &[u8]) {
+        self.feed_as([false; 2], body, options, payload);
+    }
+
+    /// With OPT_PARITY and OPT_VAR_PKTLEN as given.
+    pub(crate) fn feed_as(
+        &mut self,
+        [parity, var_pktlen]: [bool; 2],
+        body: Body,
+        options: Options,
+        payload: &[u8],
+    ) {
         let upstream = body.is_upstream();
         let (sport, dport) = if upstream {
             (DPORT, TSI.sport)
@@ -104,8 +116,8 @@ impl Rig {
             sport,
             dport,
             gsi: TSI.gsi,
-            parity: false,
-            var_pktlen: false,
+            parity,
+            var_pktlen,
             body,
             options,
             payload,
@@ -233,11 +245,11 @@ impl Rig {
             let what = match &tpdu.body {
                 Body::Nak(nak) => {
                     assert_eq!((nak.source, nak.group), (Nla::V4(SOURCE), Nla::V4(GROUP)));
-                    What::Nak(
-                        nak.sqns()
-                            .map(|sqn| sqn.0.wrapping_sub(self.shift))
-                            .collect(),
-                    )
+                    let sqns = nak.sqns().map(|sqn| sqn.0.wrapping_sub(self.shift));
+                    match tpdu.parity {
+                        true => What::ParityNak(sqns.collect()),
+                        false => What::Nak(sqns.collect()),
+                    }
                 }
                 Body::Spmr => What::Spmr,
                 other => panic!("a receiver sent {other:?}"),
@@ -278,6 +290,7 @@ impl Rig {
                 );
                 Some((sent.at, list))
             }
+            What::ParityNak(list) => panic!("asked for parity: {list:?}"),
             What::Spmr => None,
         });
         naks.collect()

@@ -11,9 +11,8 @@ fn window(base: u32, sqns: u32, bytes: usize) -> Rxw {
 
 fn offer(rxw: &mut Rxw, sqn: Sqn, len: usize) -> Offer {
     rxw.extend_lead(sqn);
-    rxw.offer(sqn, len, || Packet {
-        payload: vec![0; len].into(),
-        fragment: None,
+    rxw.offer(sqn, len, || {
+        Packet::new(vec![0; len].into(), None, Marks::default())
     })
 }
 
