@@ -165,8 +165,7 @@ static void check_range(const struct row *row)
         OK(set_word(row, 0));
         EQUAL(get_word(row), 0);
     }
-    if (row->type != NUMBER || row->number == RM_SENDER_WINDOW_ADVANCE_METHOD ||
-        row->number == PGM_CONGESTION_CONTROL)
+    if (row->type != NUMBER || row->number == RM_SENDER_WINDOW_ADVANCE_METHOD)
         return;
     OK(set_word(row, row->most));
     if (row->can & GET)

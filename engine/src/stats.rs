@@ -50,6 +50,18 @@ pub struct SourceStats {
     pub rate_kbits_overall: u64,
     /// Rate over the last second or so, kbit/s.
     pub rate_kbits_last: u64,
+    /// PGMCC: ACKs received.
+    pub acks_received: u64,
+    /// PGMCC: ACKs of those that are not the acker, or cannot be true.
+    pub acks_ignored: u64,
+    /// PGMCC: times a receiver became the acker.
+    pub ackers_elected: u64,
+    /// PGMCC: times no ACK came.
+    pub cc_timeouts: u64,
+    /// Gauge, PGMCC: window W, packets.
+    pub cc_window: u64,
+    /// Gauge, OPT_CR: loss of the worst receiver by the last report, 65535 = 100 %.
+    pub worst_loss: u64,
 }
 
 /// Counters of one receiver session.
@@ -104,6 +116,8 @@ pub struct ReceiverStats {
     pub recovered_by_parity: u64,
     /// SQNs whose NAK another receiver's NAK or NCF made needless.
     pub naks_suppressed: u64,
+    /// PGMCC: ACKs sent.
+    pub acks_sent: u64,
     /// NCF received.
     pub ncfs_received: u64,
     /// SPM received.

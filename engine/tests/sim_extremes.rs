@@ -29,6 +29,7 @@ fn link(latency_us: u64, jitter_us: u64, loss: f64) -> Link {
         loss,
         burst: None,
         duplicates: 0.02,
+        bottleneck: None,
     }
 }
 

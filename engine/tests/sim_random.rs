@@ -48,6 +48,7 @@ fn world(seed: u64) -> World {
         loss: if rng.bool() { rng.f64() * 0.25 } else { 0.0 },
         burst: (rng.u8(..4) == 0).then(|| burst(&mut rng)),
         duplicates: if rng.bool() { rng.f64() * 0.2 } else { 0.0 },
+        bottleneck: None,
     };
     let mut net = sim(TestNet::seeded(rng.u64(..)).links(link));
     let mut receivers = Vec::new();

@@ -59,7 +59,7 @@
 #define PGM_NAK_TIMERS 1105         /* R set get: struct pgm_nak_timers */
 #define PGM_TSI 1106                /* get: struct pgm_tsi of a connected or accepted socket */
 #define PGM_LINGER 1107             /* S set get: struct pgm_linger */
-#define PGM_CONGESTION_CONTROL 1108 /* S set get: uint32_t, 0: none */
+#define PGM_CONGESTION_CONTROL 1108 /* S set get: uint32_t, PGM_CC_... */
 #define PGM_GAP 1109                /* type of a control message: struct pgm_gap */
 #define PGM_SPM_TIMERS 1110         /* S set get: struct pgm_spm_timers */
 #define PGM_RECEIVE_WINDOW 1111     /* R set get: struct pgm_receive_window */
@@ -68,6 +68,10 @@
 #define PGM_LINGER_BACKGROUND 0 /* another process takes over when this one ends */
 #define PGM_LINGER_BLOCK 1      /* the end of the process waits */
 #define PGM_LINGER_OFF 2        /* what is not out when the process ends is lost */
+
+/* Values of PGM_CONGESTION_CONTROL. */
+#define PGM_CC_OFF 0   /* the fixed rate */
+#define PGM_CC_PGMCC 1 /* below it, what the network takes to the slowest receiver */
 
 /*
  * Rate and window of a sender (RM_RATE_WINDOW_SIZE). A member that is 0 was not given; the three

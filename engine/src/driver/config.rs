@@ -6,6 +6,7 @@ use super::env::{self, Draft};
 use super::log;
 use crate::log_line;
 use crate::receiver::ReceiverConfig;
+use crate::source::CongestionControl;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -141,6 +142,8 @@ pub struct SendOptions {
     pub fec: Option<FecInfo>,
     /// PGM_FEC_LENGTHS: lengths in parity are little-endian.
     pub fec_little_endian: bool,
+    /// PGM_CONGESTION_CONTROL.
+    pub congestion_control: CongestionControl,
     /// PGM_LINGER: what the end of the process means for this sender.
     pub linger: Linger,
     /// Bounds on the time repairs are served after the end: quiet time and total.
@@ -191,6 +194,21 @@ pub enum WantedInterface {
     Name(String),
     /// An IPv4 address of it.
     Addr(Ipv4Addr),
+}
+
+impl SendOptions {
+    /// The type of service octet of what goes out.
+    ///
+    /// PGMCC §2.9 (C-13): receivers do not report packets marked by ECN, so with congestion control the network
+    /// is not told that it may mark instead of drop.
+    #[must_use]
+    pub fn tos_sent(&self) -> u8 {
+        const ECN: u8 = 0b11;
+        match self.congestion_control {
+            CongestionControl::Off => self.tos,
+            CongestionControl::Pgmcc => self.tos & !ECN,
+        }
+    }
 }
 
 impl SendWindow {
@@ -280,6 +298,7 @@ impl Default for Defaults {
                 first_sqn: None,
                 fec: None,
                 fec_little_endian: false,
+                congestion_control: CongestionControl::Off,
                 linger: Linger::default(),
                 linger_quiet: Duration::from_millis(500),
                 linger_max: Duration::from_secs(10),

@@ -5,6 +5,7 @@
 use super::config::{Defaults, FecInfo, Linger, UdpEncap, WantedInterface};
 use super::log::Level;
 use crate::receiver::ParityNaks;
+use crate::source::CongestionControl;
 use std::time::Duration;
 
 /// One variable.
@@ -170,6 +171,19 @@ pub const VARIABLES: &[Variable] = &[
         set: |draft, value| {
             let value = value.parse().ok().filter(|n| *n >= super::config::TPDU_MIN);
             assign(&mut draft.defaults.send.tpdu_size, value)
+        },
+    },
+    Variable {
+        name: "PGM_CONGESTION_CONTROL",
+        values: "off or pgmcc",
+        help: "What keeps senders from sending more than the network takes, below PGM_RATE. Default off.",
+        set: |draft, value| {
+            draft.defaults.send.congestion_control = match value {
+                "off" => CongestionControl::Off,
+                "pgmcc" => CongestionControl::Pgmcc,
+                _ => return None,
+            };
+            Some(())
         },
     },
     Variable {
@@ -712,6 +726,7 @@ mod tests {
             ("PGM_TOS", "184"),
             ("PGM_MTU", "9000"),
             ("PGM_TPDU_SIZE", "1400"),
+            ("PGM_CONGESTION_CONTROL", "pgmcc"),
             ("PGM_SPM_AMBIENT", "30s"),
             ("PGM_SPM_HEARTBEAT_MIN", "10ms"),
             ("PGM_SPM_HEARTBEAT_MAX", "10s"),

@@ -56,7 +56,7 @@ pub(super) fn prepare_source(
     }
     socket.set_multicast_ttl_v4(options.ttl.into())?;
     socket.set_multicast_loop_v4(options.loopback)?;
-    socket.set_tos_v4(options.tos.into())?;
+    socket.set_tos_v4(options.tos_sent().into())?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.connect(&SockAddr::from(group))
 }

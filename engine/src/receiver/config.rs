@@ -38,6 +38,8 @@ pub enum ParityNaks {
 /// Timers and limits of a receiver. The defaults suit a LAN.
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
+    /// Our address, as reports on the network name us; 0.0.0.0: none, and no reports.
+    pub nla: Ipv4Addr,
     /// NAK_BO_IVL until the source advertises another (OPT_NAK_BO_IVL): random back-off before a NAK.
     pub nak_bo_ivl: Duration,
     /// NAK_RPT_IVL: wait for an NCF before the NAK is repeated. Doubles with every eighth repetition.
@@ -90,6 +92,7 @@ impl Default for ReceiverConfig {
     /// packets lost, 50 retries fail about once in 10⁷ gaps.
     fn default() -> Self {
         Self {
+            nla: Ipv4Addr::UNSPECIFIED,
             nak_bo_ivl: Duration::from_millis(10),
             nak_rpt_ivl: Duration::from_millis(20),
             nak_rdata_ivl: Duration::from_millis(30),

@@ -43,6 +43,12 @@ impl Peer {
             self.counters.plain.dropped_malformed += 1;
             return;
         }
+        if !is_repair {
+            let back_off = || self.repair.draw_back_off(now);
+            self.cc.on_short_group(data.sqn, tpdu.options.curr_tgsize);
+            self.cc
+                .on_odata(now, data.sqn, tpdu.options.pgmcc_data, back_off);
+        }
         if self.takes_placeholder(data.sqn, tpdu) {
             self.last_heard = now;
             self.settle(now);
@@ -161,6 +167,7 @@ impl Peer {
         self.spmr = Spmr::Idle;
         self.learn_nak_bo_ivl(options);
         self.on_parity_prm(now, options);
+        self.cc.on_spm(spm.window, options);
         self.on_window(spm.window, options.join);
         self.on_size_from_spm(spm, options);
         if self.phase == Phase::Open {
@@ -225,7 +232,7 @@ impl Peer {
         }
         self.settle(now);
         for sqn in ncf.sqns() {
-            let suppressed = self.repair.on_ncf(now, &mut self.rxw, sqn);
+            let suppressed = self.repair.on_ncf(now, &mut self.rxw, sqn) | self.cc.on_asked(sqn);
             self.counters.plain.naks_suppressed += u64::from(suppressed);
         }
     }
@@ -240,7 +247,7 @@ impl Peer {
             return;
         }
         for sqn in nak.sqns() {
-            let suppressed = self.repair.on_nak(now, &mut self.rxw, sqn);
+            let suppressed = self.repair.on_nak(now, &mut self.rxw, sqn) | self.cc.on_asked(sqn);
             self.counters.plain.naks_suppressed += u64::from(suppressed);
         }
     }

@@ -17,9 +17,11 @@
 //! | `waits` | how long a try may take |
 //! | `reassembly` | the APDU of several TPDUs at the head of the window |
 //! | `join` | where the session begins; SPM requests |
+//! | `cc` | loss, ACKs, reports on the network in NAKs |
 //! | `loss` | what unrecoverable loss means: the end, or a gap |
 //! | `unordered` | APDUs given before their turn |
 
+mod cc;
 mod config;
 mod counters;
 mod fec;
@@ -43,6 +45,7 @@ use crate::num::{Nla, Sqn, Tsi};
 use crate::stats::ReceiverStats;
 use crate::wire::{Body, Nak, Options, Tpdu};
 use bytes::Bytes;
+use cc::Cc;
 use counters::Counters;
 use gap::State;
 use join::{Copy, Phase, Spmr};
@@ -120,6 +123,7 @@ pub struct Peer {
     /// SQN of the last POLL with round 0.
     poll_sqn: Option<Sqn>,
     spmr: Spmr,
+    cc: Cc,
     rng: fastrand::Rng,
     /// When its last plausible packet came.
     last_heard: Instant,
@@ -159,6 +163,11 @@ impl Peer {
         seed: u64,
     ) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
+        // Who sends nothing has no name.
+        let nla = match config.listen_only {
+            true => Ipv4Addr::UNSPECIFIED,
+            false => config.nla,
+        };
         Self {
             rxw: Rxw::new(config.rxw_sqns, config.rxw_bytes),
             repair: Repair::new(&config, now, rng.fork()),
@@ -178,6 +187,7 @@ impl Peer {
             unreachable: false,
             poll_sqn: None,
             spmr: Spmr::Idle,
+            cc: Cc::new(nla),
             rng,
             last_heard: now,
             silent: false,
@@ -214,6 +224,7 @@ impl Peer {
             self.begin(self.rxw.base(), None);
         }
         self.spmr.on_timeout(now, &self.config, &mut self.rng);
+        self.cc.on_timeout(now);
         let lost = self.repair.on_timeout(now, &mut self.rxw);
         if !lost.sqns.is_empty() {
             self.on_lost(lost);
@@ -235,33 +246,39 @@ impl Peer {
         let timers = [
             self.repair.next_timeout(),
             self.spmr.next_timeout(),
+            self.cc.next_timeout(),
             hold,
             expiry,
         ];
         timers.into_iter().flatten().min()
     }
 
-    /// Append the next NAK or SPMR.
+    /// Append the next ACK, NAK or SPMR.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
         if self.is_ended() || self.silent || self.config.listen_only {
             return None;
         }
-        if let Some(path) = self.path.filter(|_| !self.unreachable)
-            && let Some(list) = self.repair.next_nak(now, &mut self.rxw)
-        {
-            return Some(self.emit_nak(&list, false, path, out));
+        if let Some(len) = self.emit_ack(now, out) {
+            let to = Destination::Host(self.source);
+            return Some(Emitted { len, to, ttl: None });
         }
-        if let Some(path) = self.path.filter(|_| !self.unreachable)
-            && let Some(list) = self.repair.next_parity_nak(now, &self.rxw)
-        {
-            return Some(self.emit_nak(&list, true, path, out));
+        if let Some(path) = self.path.filter(|_| !self.unreachable) {
+            if let Some(list) = self.repair.next_nak(now, &mut self.rxw) {
+                return Some(self.emit_nak(now, &list, false, path, out));
+            }
+            if let Some(list) = self.repair.next_parity_nak(now, &self.rxw) {
+                return Some(self.emit_nak(now, &list, true, path, out));
+            }
+            if let Some(nak) = self.election_nak() {
+                return Some(self.emit_report(now, nak, false, path, out));
+            }
         }
         let (to, ttl) = match self.spmr.next_copy(now, &self.config)? {
             Copy::Group => (Destination::Group(self.group), Some(1)),
             Copy::Source => (Destination::Host(self.source), None),
         };
         Some(Emitted {
-            len: self.emit(Body::Spmr, false, out),
+            len: self.emit(Body::Spmr, Options::default(), false, out),
             to,
             ttl,
         })
@@ -512,12 +529,12 @@ impl Peer {
     /// not known here, and its NCF tells the others.
     fn emit_nak(
         &mut self,
+        now: Instant,
         list: &NakList,
         parity: bool,
         path: Ipv4Addr,
         out: &mut Vec<u8>,
     ) -> Emitted {
-        self.counters.plain.naks_sent += 1;
         match parity {
             true => self.counters.plain.parity_naks_sent += list.len() as u64,
             false => self.counters.plain.selective_naks_sent += list.len() as u64,
@@ -528,7 +545,21 @@ impl Peer {
             source: Nla::V4(self.source),
             group: Nla::V4(self.group),
         };
-        let len = self.emit(Body::Nak(nak), parity, out);
+        self.emit_report(now, nak, parity, path, out)
+    }
+
+    /// A NAK with what it says of the network.
+    fn emit_report(
+        &mut self,
+        now: Instant,
+        nak: Nak,
+        parity: bool,
+        path: Ipv4Addr,
+        out: &mut Vec<u8>,
+    ) -> Emitted {
+        self.counters.plain.naks_sent += 1;
+        let options = self.cc.nak_options(now, self.rxw.lead());
+        let len = self.emit(Body::Nak(nak), options, parity, out);
         Emitted {
             len,
             to: Destination::Host(path),
@@ -536,7 +567,7 @@ impl Peer {
         }
     }
 
-    fn emit(&self, body: Body, parity: bool, out: &mut Vec<u8>) -> usize {
+    fn emit(&self, body: Body, options: Options, parity: bool, out: &mut Vec<u8>) -> usize {
         let before = out.len();
         let tpdu = Tpdu {
             // Upstream: ports swapped, the source's TSI (RFC 3208 §3.1, §8.3 (G-17, G-18)).
@@ -546,7 +577,7 @@ impl Peer {
             parity,
             var_pktlen: false,
             body,
-            options: Options::default(),
+            options,
             payload: &[],
         };
         tpdu.emit(out);

@@ -223,6 +223,11 @@ impl Repair {
         }
     }
 
+    /// End of a back-off that begins now.
+    pub(super) fn draw_back_off(&mut self, now: Instant) -> Instant {
+        self.back_off.draw(now)
+    }
+
     pub(super) fn arm_if_waiting(&mut self, sqn: Sqn, gap: &mut Gap) {
         if !matches!(gap.state, State::Due | State::Group) {
             self.timers.arm(sqn, gap);

@@ -2,9 +2,21 @@
 
 use super::group::tg_sqn;
 use crate::fec::K_MAX;
-use crate::num::{Sqn, Tsi};
+use crate::num::{Nla, Sqn, Tsi};
+use crate::wire::Nak;
 use std::net::Ipv4Addr;
 use std::time::Duration;
+
+/// What keeps a source from sending more than the network takes, beside the fixed rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// Nothing: the fixed rate is the rate.
+    #[default]
+    Off,
+    /// PGMCC (draft-ietf-rmt-bb-pgmcc-03): the rate is what TCP would have to the slowest receiver, and the
+    /// fixed rate the most. Receivers must take part; without any the rate is ten packets a second.
+    Pgmcc,
+}
 
 /// Everything a source is told once.
 #[derive(Clone, Debug)]
@@ -26,6 +38,8 @@ pub struct SourceConfig {
     /// Departs from RFC 3208 §12.1 (S-34): by default this limit is all there is to avoid congestion. Programs made for
     /// these sockets set a rate and expect it.
     pub rate: Option<u64>,
+    /// Below that rate.
+    pub congestion_control: CongestionControl,
     /// Window limit, octets of TPDUs.
     pub window_bytes: u64,
     /// Data stays repairable at least this long, and longer while the window has room. It is a
@@ -111,6 +125,7 @@ impl SourceConfig {
             max_tpdu: 1472,
             first_sqn: Sqn(0),
             rate: Some(12_500_000),
+            congestion_control: CongestionControl::Off,
             window_bytes: 10_000_000,
             window_ivl: Duration::from_millis(800),
             window_adv_percent: 15,
@@ -126,6 +141,11 @@ impl SourceConfig {
             linger_quiet: Duration::from_millis(500),
             linger_max: Duration::from_secs(10),
         }
+    }
+
+    /// RFC 3208 §8.3: whether a NAK is for this source and group.
+    pub(super) fn is_named_by(&self, nak: &Nak) -> bool {
+        nak.source == Nla::V4(self.nla) && nak.group == Nla::V4(self.group)
     }
 
     /// The same with values no source can work with moved to the nearest that it can: a zero interval

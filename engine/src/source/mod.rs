@@ -4,6 +4,7 @@
 //! [`Source::poll_transmit`] and comes back at [`Source::poll_timeout`].
 
 mod abort;
+mod cc;
 mod config;
 mod group;
 mod parity;
@@ -13,12 +14,13 @@ mod repair;
 mod spm;
 mod txw;
 
-pub use config::{Fec, SourceConfig};
+pub use config::{CongestionControl, Fec, SourceConfig};
 
-use crate::num::{Nla, Sqn};
+use crate::num::Sqn;
 use crate::stats::SourceStats;
 use crate::wire::{Body, Data, Nak, NakBoIvl, Options, Rst, Spm, Tpdu, Window};
 use bytes::Bytes;
+use cc::Cc;
 use parity::Parity;
 use queue::SendQueue;
 use rate::{Meter, Regulator};
@@ -73,6 +75,8 @@ pub struct Source {
     spm: SpmSchedule,
     spm_sqn: Sqn,
     rate: Regulator,
+    /// Congestion control, if any.
+    cc: Option<Cc>,
     /// RDATA sent since the last ODATA.
     rdata_run: u32,
     closed: bool,
@@ -103,6 +107,10 @@ impl Source {
             spm: SpmSchedule::new(&config, now),
             spm_sqn: FIRST_SPM_SQN,
             rate: Regulator::for_data(config.rate, config.max_tpdu, now),
+            cc: match config.congestion_control {
+                CongestionControl::Off => None,
+                CongestionControl::Pgmcc => Some(Cc::new(&config, now)),
+            },
             rdata_run: 0,
             closed: false,
             fin_since: None,
@@ -217,9 +225,18 @@ impl Source {
     }
 
     /// A packet addressed to this TSI from a receiver: NAK, NNAK, SPMR, POLR, ACK.
-    pub fn handle_tpdu(&mut self, now: Instant, _from: Ipv4Addr, tpdu: &Tpdu<'_>) {
+    pub fn handle_tpdu(&mut self, now: Instant, from: Ipv4Addr, tpdu: &Tpdu<'_>) {
         match &tpdu.body {
-            Body::Nak(nak) => self.handle_nak(now, nak, tpdu.parity),
+            Body::Nak(nak) => {
+                self.handle_feedback(now, from, nak, &tpdu.options);
+                self.handle_nak(now, nak, tpdu.parity);
+            }
+            Body::Ack(ack) => {
+                self.stats.acks_received += 1;
+                if let Some(cc) = &mut self.cc {
+                    cc.on_ack(now, from, ack, tpdu.options.pgmcc_feedback.as_ref());
+                }
+            }
             // RFC 3208 §9.5 (S-21): a DLR repairs it; for us it is accounting.
             Body::Nnak(_) => self.stats.nnaks_received += 1,
             Body::Spmr => {
@@ -238,6 +255,9 @@ impl Source {
         if self.close_group_at().is_some_and(|at| at <= now) {
             self.close_group(now);
         }
+        if let Some(cc) = &mut self.cc {
+            cc.on_timeout(now);
+        }
     }
 
     /// When `handle_timeout` or `poll_transmit` has something to do next.
@@ -246,6 +266,7 @@ impl Source {
         if self.finished {
             return None;
         }
+        let acks = self.cc.as_ref().and_then(Cc::timeout);
         let parity_ncf_at = self.parity_ncf_at();
         let due = [
             self.repairs.ncf_at(),
@@ -253,6 +274,7 @@ impl Source {
             self.data_at(),
             self.close_group_at(),
             self.finish_at(),
+            acks,
         ];
         Some(due.into_iter().flatten().fold(self.spm.due(), Instant::min))
     }
@@ -279,15 +301,16 @@ impl Source {
         if self.rate.ready_at() > now {
             return None;
         }
-        if self.rdata_run < RDATA_RUN
+        let [may_repair, may_send] = [self.rdata_at(), self.odata_at()].map(|at| at <= now);
+        if may_repair
+            && self.rdata_run < RDATA_RUN
             && let Some(emitted) = self.emit_repair(now, out)
         {
             return Some(emitted);
         }
-        let emitted = self
-            .emit_proactive(now, out)
-            .or_else(|| self.emit_odata(now, out))
-            .or_else(|| self.emit_repair(now, out));
+        let emitted = (may_repair.then(|| self.emit_proactive(now, out)).flatten())
+            .or_else(|| may_send.then(|| self.emit_odata(now, out)).flatten())
+            .or_else(|| may_repair.then(|| self.emit_repair(now, out)).flatten());
         if emitted.is_none() {
             self.rate.on_idle(now);
         }
@@ -297,7 +320,7 @@ impl Source {
     /// Counters.
     #[must_use]
     pub fn stats(&self, now: Instant) -> SourceStats {
-        SourceStats {
+        let mut stats = SourceStats {
             outstanding_naks: self.repairs.outstanding() as u64,
             buffer_available: self.txw.free(),
             trail: u64::from(self.txw.trail().0),
@@ -305,14 +328,17 @@ impl Source {
             rate_kbits_overall: self.meter.overall(now),
             rate_kbits_last: self.meter.last(now),
             ..self.stats
+        };
+        if let Some(cc) = &self.cc {
+            cc.tell(&mut stats);
         }
+        stats
     }
 
     fn handle_nak(&mut self, now: Instant, nak: &Nak, parity: bool) {
         self.stats.naks_received += 1;
         // RFC 3208 §5.2, §8.3: for our source and group.
-        let ours =
-            nak.source == Nla::V4(self.config.nla) && nak.group == Nla::V4(self.config.group);
+        let ours = self.config.is_named_by(nak);
         // RFC 3208 §9.8.2 (S-32): we said that they go unanswered.
         let is_deaf = self.rst.is_some_and(|rst| rst.no_naks);
         if !ours || is_deaf {
@@ -335,15 +361,21 @@ impl Source {
 
     /// When RDATA or ODATA may go; `None` when there is none or only a repair can make room for it.
     fn data_at(&self) -> Option<Instant> {
-        let ready = self.rate.ready_at();
-        if self.repairs.outstanding() > 0 || self.parity.as_ref().is_some_and(Parity::is_pending) {
-            return Some(ready);
-        }
+        let is_repairing =
+            self.repairs.outstanding() > 0 || self.parity.as_ref().is_some_and(Parity::is_pending);
+        let repair = is_repairing.then(|| self.rdata_at());
+        let new = self.new_data_at().map(|at| at.max(self.odata_at()));
+        let at = repair.into_iter().chain(new).min()?;
+        Some(at.max(self.rate.ready_at()))
+    }
+
+    /// When there is new data and room for it.
+    fn new_data_at(&self) -> Option<Instant> {
         let cut = self.queue.peek(self.txw.next(), self.is_ending())?;
         if self.txw.has_room(cut.size) {
-            return Some(ready);
+            return Some(self.rate.ready_at());
         }
-        self.txw.release_at().map(|at| at.max(ready))
+        self.txw.release_at()
     }
 
     /// When the linger is over.
@@ -434,6 +466,7 @@ impl Source {
             parity_prm: self.parity.as_ref().map(Parity::prm),
             // RFC 3208 §11.4 (F-18)
             curr_tgsize: self.txw.short_group_of(self.txw.lead()),
+            crqst: self.cc.as_ref().map(Cc::wanted_reports),
             ..Options::default()
         };
         let len = emit(&self.config, Mark::default(), body, options, &[], out);
@@ -483,6 +516,9 @@ impl Source {
         );
         self.rdata_run += 1;
         self.stats.rdata_sent += 1;
+        if let Some(cc) = &mut self.cc {
+            cc.on_rdata_sent(now);
+        }
         self.on_data_emitted(now, len);
         Some(Emitted {
             len,
@@ -519,6 +555,7 @@ impl Source {
         let options = Options {
             // RFC 3208 §11.4 (F-19)
             curr_tgsize: self.txw.short_group_of(sqn),
+            pgmcc_data: self.cc.as_ref().map(|cc| cc.data_option(now)),
             ..entry.options()
         };
         let len = emit(
@@ -530,6 +567,9 @@ impl Source {
             out,
         );
         self.stats.odata_sent += 1;
+        if let Some(cc) = &mut self.cc {
+            cc.on_odata_sent(now, sqn);
+        }
         self.stats.data_bytes_sent += entry.tsdu.len() as u64;
         self.on_data_emitted(now, len);
         self.begin_fin(now);

@@ -373,6 +373,9 @@ impl Source {
         let parity = self.parity.as_mut()?;
         let (sqn, mark, options) = parity.make(tg, index, &self.txw)?;
         let len = emit(&self.config, mark, body(sqn), options, &parity.tsdu, out);
+        if let Some(cc) = &mut self.cc {
+            cc.on_rdata_sent(now);
+        }
         self.on_data_emitted(now, len);
         Some(Emitted { len, router_alert })
     }

@@ -3,7 +3,7 @@
 //! The last one may still be growing: its length is known, not all of its octets are here. It is sent as
 //! it fills.
 
-use super::{Fec, SourceConfig};
+use super::{CongestionControl, Fec, SourceConfig, cc};
 use crate::num::Sqn;
 use crate::wire::{Encoded, Fragment, Options, data_overhead};
 use bytes::{Bytes, BytesMut};
@@ -65,6 +65,7 @@ pub(super) struct SendQueue {
 
 impl SendQueue {
     pub(super) fn new(config: &SourceConfig) -> Self {
+        let is_controlled = config.congestion_control == CongestionControl::Pgmcc;
         let overhead = std::array::from_fn(|kind| {
             let fragment = Fragment {
                 first: Sqn(0),
@@ -75,6 +76,7 @@ impl SendQueue {
                 fragment: (kind & FRAGMENT != 0).then_some(fragment),
                 syn: kind & SYN != 0,
                 fin: kind & FIN != 0,
+                pgmcc_data: is_controlled.then_some(cc::EMPTY_OPTION),
                 ..Options::default()
             })
         });

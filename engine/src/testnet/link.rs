@@ -18,6 +18,17 @@ pub struct Link {
     pub burst: Option<Burst>,
     /// Share of packets that arrive twice, 0..=1.
     pub duplicates: f64,
+    /// What passes in a second, and how much waits for it. It is shared by all that comes this way.
+    pub bottleneck: Option<Bottleneck>,
+}
+
+/// A line slower than what may be sent into it, with a queue that drops what finds it full.
+#[derive(Clone, Copy, Debug)]
+pub struct Bottleneck {
+    /// Octets of TPDUs a second.
+    pub rate: u64,
+    /// Octets that wait at most.
+    pub queue: u64,
 }
 
 /// Gilbert model in time: good and bad states follow each other, in the bad one everything is lost.
@@ -105,6 +116,8 @@ pub(super) struct Way {
     bad: bool,
     /// When the burst state changes next.
     flip: Duration,
+    /// When the bottleneck has sent what waits.
+    clear: Duration,
 }
 
 impl Way {
@@ -119,6 +132,7 @@ impl Way {
     pub(super) fn arrivals(
         &mut self,
         at: Duration,
+        octets: usize,
         rng: &mut fastrand::Rng,
     ) -> impl Iterator<Item = Duration> {
         let Link {
@@ -127,7 +141,12 @@ impl Way {
             loss,
             burst,
             duplicates,
+            bottleneck,
         } = self.link;
+        let waits = match bottleneck {
+            Some(bottleneck) => self.queue(at, octets, bottleneck),
+            None => Some(Duration::ZERO),
+        };
         if let Some(burst) = burst {
             while self.flip <= at {
                 // The very first state is a good one.
@@ -137,15 +156,27 @@ impl Way {
             }
         }
         let lost = (self.bad && burst.is_some()) || rng.f64() < loss;
-        let copies = if lost {
+        let copies = if lost || waits.is_none() {
             0
         } else {
             1 + usize::from(rng.f64() < duplicates)
         };
         let jitter = u64::try_from(jitter.as_nanos()).unwrap_or(u64::MAX);
+        let latency = latency + waits.unwrap_or_default();
         let mut delay = || latency + Duration::from_nanos(rng.u64(0..=jitter));
         let delays = [delay(), delay()];
         delays.into_iter().take(copies)
+    }
+
+    /// Until when a packet takes to get through the bottleneck; `None`: the queue is full.
+    fn queue(&mut self, at: Duration, octets: usize, to: Bottleneck) -> Option<Duration> {
+        let time = |octets: u64| Duration::from_nanos(octets * 1_000_000_000 / to.rate);
+        let backlog = self.clear.saturating_sub(at);
+        if backlog > time(to.queue) {
+            return None;
+        }
+        self.clear = at + backlog + time(octets as u64);
+        Some(self.clear - at)
     }
 }
 
@@ -157,7 +188,8 @@ mod tests {
     fn copies(link: Link) -> Vec<usize> {
         let (mut way, mut rng) = (Way::new(link), fastrand::Rng::with_seed(1));
         let at = (0..20_000).map(Duration::from_millis);
-        at.map(|at| way.arrivals(at, &mut rng).count()).collect()
+        at.map(|at| way.arrivals(at, 1000, &mut rng).count())
+            .collect()
     }
 
     #[test]
@@ -172,6 +204,27 @@ mod tests {
         let share = |n| copies.iter().filter(|c| **c == n).count() as f64 / 20_000.0;
         assert!((0.19..0.21).contains(&share(0)), "{}", share(0));
         assert!((0.07..0.09).contains(&share(2)), "{}", share(2));
+    }
+
+    #[test]
+    fn a_bottleneck_passes_its_rate_and_delays_by_its_queue() {
+        let bottleneck = Some(Bottleneck {
+            rate: 100_000,
+            queue: 5_000,
+        });
+        let link = Link {
+            bottleneck,
+            ..Link::default()
+        };
+        // A thousand octets each 2 ms are five times the rate.
+        let (mut way, mut rng) = (Way::new(link), fastrand::Rng::with_seed(1));
+        let mut delays = Vec::new();
+        for at in (0..1_000).map(|n| Duration::from_millis(2 * n)) {
+            delays.extend(way.arrivals(at, 1_000, &mut rng));
+        }
+        assert!((200..=206).contains(&delays.len()), "{}", delays.len());
+        assert!(delays[0] == Duration::from_millis(10));
+        assert!(delays.iter().max() <= Some(&Duration::from_millis(60)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod node;
 mod run;
 mod trace;
 
-pub use link::{Burst, Cast, Flight, Kind, Link};
+pub use link::{Bottleneck, Burst, Cast, Flight, Kind, Link};
 pub use node::{Pace, Rx, SessionLog, Tx};
 
 use crate::endpoint::{Endpoint, EndpointConfig, ListenConfig};
@@ -241,8 +241,9 @@ impl TestNet {
     }
 
     /// A listener on `node`.
-    pub fn listen_on(&mut self, node: NodeId, config: ListenConfig) -> Rx {
+    pub fn listen_on(&mut self, node: NodeId, mut config: ListenConfig) -> Rx {
         let group = config.group;
+        config.receiver.nla = node_addr(node);
         let listener = self.nodes[node.0].endpoint.listen(config);
         self.nodes[node.0].joined.push(group);
         Rx { node, listener }

@@ -191,7 +191,8 @@ impl TestNet {
             vec![]
         } else {
             let way = self.ways.entry((node, flight.cast)).or_default();
-            way.arrivals(flight.at, &mut self.rng).collect()
+            way.arrivals(flight.at, bytes.len(), &mut self.rng)
+                .collect()
         };
         for delay in &delays {
             self.plan(

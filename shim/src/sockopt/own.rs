@@ -7,6 +7,7 @@ use super::value::{Answer, Value, word_answer, words_answer};
 use crate::errno::Errno;
 use pgm_engine::driver::config::{Linger, TPDU_MIN, UdpEncap};
 use pgm_engine::receiver::ReceiverConfig;
+use pgm_engine::source::CongestionControl;
 use std::time::Duration;
 
 const PGM_LISTEN_ONLY: i32 = 1100;
@@ -202,14 +203,25 @@ pub(super) static ROWS: &[Row] = &[
         name: PGM_CONGESTION_CONTROL,
         symbol: "PGM_CONGESTION_CONTROL",
         value: Type::Number { least: 0, most: 1 },
-        set: Some(|_, value| match value.word()? {
-            0 => Ok(()),
-            _ => Err(Errno(libc::EOPNOTSUPP)),
+        set: Some(|call, value| {
+            let control = match value.word()? {
+                0 => CongestionControl::Off,
+                1 => CongestionControl::Pgmcc,
+                _ => return Err(EINVAL),
+            };
+            call.settings()?.send.congestion_control = control;
+            Ok(())
         }),
-        get: Some(|_| word_answer(0)),
+        get: Some(|call| {
+            let control = call.settings()?.send.congestion_control;
+            word_answer((control == CongestionControl::Pgmcc).into())
+        }),
         phases: Phases::Sender,
         default: "0",
-        help: "0: none. 1 is EOPNOTSUPP.",
+        variable: "PGM_CONGESTION_CONTROL",
+        help: "PGM_CC_OFF: the fixed rate is the rate. PGM_CC_PGMCC: it is the most, and below it the rate is \
+               about what TCP would have to the slowest receiver. Only receivers of this library, and of others \
+               that know PGMCC, take part; without any, ten packets go in a second.",
         ..PGM
     },
     Row {

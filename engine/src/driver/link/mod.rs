@@ -313,6 +313,9 @@ impl Link {
         let ifaces = self.interfaces(*group.ip(), &options.interfaces)?;
         self.carrier.join(*group.ip(), group.port(), &ifaces)?;
         let mut receiver = options.receiver;
+        if let Some(iface) = ifaces.first() {
+            receiver.nla = iface.addr;
+        }
         // Octets without boundaries have no meaning but in their order.
         receiver.unordered &= mode == Mode::Message;
         let config = ListenConfig {
@@ -533,6 +536,7 @@ fn source_config(
     let window = options.window;
     SourceConfig {
         rate: (window.rate_kbits > 0).then(|| u64::from(window.rate_kbits) * 1000 / 8),
+        congestion_control: options.congestion_control,
         window_bytes: window.bytes.into(),
         window_ivl: Duration::from_millis(window.msecs.into()),
         window_adv_percent: options.adv_percent,
