@@ -38,8 +38,8 @@ pub struct SessionId(pub u32);
 pub struct EndpointConfig {
     /// Most peers tracked at once, over all listeners.
     pub max_peers: usize,
-    /// Octets held by all receive windows together, TSDUs and slots. Beyond it new peers are refused first, and
-    /// each session has an equal share of it.
+    /// Octets held by all receive windows together: TSDUs, slots and timers. From the half of it on new peers
+    /// are refused, and each session has an equal share.
     pub max_bytes: usize,
 }
 
@@ -322,7 +322,7 @@ impl Endpoint {
         self.sessions.len()
     }
 
-    /// Octets held by all receive windows now, TSDUs and slots.
+    /// Octets held by all receive windows now: TSDUs, slots and timers.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.sessions.bytes_held()

@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 /// How long a TSI that ended is not taken for a new session. Longer than a source announces FIN.
 const GRAVE: Duration = Duration::from_secs(60);
 
+/// Memory is short from this part of the budget on. Who held more than a share by then keeps it, and then
+/// nobody grows beyond an equal share of this part again: together they stay within the budget
+/// (RFC 3208 §10 ).
+const SHORT: usize = 2;
+
 /// A source at a listener: each TSI for itself (RFC 3208 §3.1 ). Hashed with SipHash: the network chooses TSIs.
 type PeerKey = (ListenerId, Tsi);
 
@@ -165,6 +170,7 @@ impl Sessions {
     }
 
     pub(super) fn read(&mut self, now: Instant, id: SessionId, cx: &mut Context) -> Option<Read> {
+        self.allot(id, cx);
         let session = self.sessions.get_mut(&id)?;
         let read = session.peer.read(now);
         if read.is_none() {
@@ -235,7 +241,7 @@ impl Sessions {
                 }
             },
         };
-        let share = self.max_bytes / self.sessions.len().max(1);
+        let share = self.allot(id, cx);
         let Some(session) = self.sessions.get_mut(&id) else {
             return Outcome::Unknown;
         };
@@ -246,16 +252,15 @@ impl Sessions {
             }
             session.heard = now;
         }
-        // Short of memory, everybody has an equal share of it. The packet its window waits for a session
-        // gets even then; only an APDU under assembly may so outgrow the share, and that is bounded here.
-        let is_short = self.bytes >= self.max_bytes;
-        if is_short && is_data(tpdu) && session.peer.bytes_held() > 2 * share {
+        // The packet its window waits for a session gets even when its share is full; only an APDU under
+        // assembly may so outgrow it, and that is bounded here.
+        if let Some(share) = share
+            && is_data(tpdu)
+            && session.peer.bytes_held() + tpdu.payload.len() > share / 10 * 7
+        {
             cx.stats.over_budget += 1;
             return Outcome::Refused;
         }
-        session
-            .peer
-            .set_budget(if is_short { share } else { usize::MAX });
         session.peer.handle_tpdu(now, tpdu);
         self.settle(now, id, cx);
         Outcome::Taken
@@ -263,11 +268,35 @@ impl Sessions {
 
     /// The timer of `id` fired.
     pub(super) fn handle_timeout(&mut self, now: Instant, id: SessionId, cx: &mut Context) {
+        self.allot(id, cx);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.slot.fired();
             session.peer.handle_timeout(now);
             self.settle(now, id, cx);
         }
+    }
+
+    /// Tell a session how much it may hold before it may take more: its share, which is returned, while
+    /// memory is short, else what is left before it is.
+    fn allot(&mut self, id: SessionId, cx: &mut Context) -> Option<usize> {
+        let short = self.max_bytes / SHORT;
+        let share = short / self.sessions.len().max(1);
+        // Established sessions never pay for what strangers fill the budget with.
+        while self.bytes + share > short
+            && !self.candidates.contains(&id)
+            && let Some(oldest) = self.candidates.first().copied()
+        {
+            self.remove(oldest, cx);
+        }
+        let session = self.sessions.get_mut(&id)?;
+        let left = short.saturating_sub(self.bytes);
+        let budget = if left == 0 {
+            share
+        } else {
+            session.bytes + left
+        };
+        session.peer.set_budget(budget, left == 0);
+        (left == 0).then_some(share)
     }
 
     /// The turn of `id` to send one packet.
@@ -346,8 +375,8 @@ impl Sessions {
                 self.detach(now, id, cx);
             }
         }
-        // Established sessions never pay for what strangers fill the budget with.
-        while self.bytes > self.max_bytes {
+        // Nor do strangers fill more.
+        while self.bytes > self.max_bytes / SHORT {
             let Some(oldest) = self.candidates.first().copied() else {
                 break;
             };
@@ -365,7 +394,7 @@ impl Sessions {
         cx: &mut Context,
     ) -> Option<SessionId> {
         let listener = self.listeners.get(&key.0)?;
-        if !listener.open || self.max_peers == 0 || self.bytes >= self.max_bytes {
+        if !listener.open || self.max_peers == 0 || self.bytes >= self.max_bytes / SHORT {
             return None;
         }
         let ListenConfig {

@@ -326,6 +326,11 @@ impl Timers {
         self.heap.len() + usize::from(self.tail.is_some())
     }
 
+    /// Octets the queue takes, full or not.
+    pub(super) fn octets(&self) -> usize {
+        self.heap.capacity() * size_of::<Run>()
+    }
+
     pub(super) fn clear(&mut self) {
         self.heap.clear();
         self.tail = None;

@@ -56,8 +56,10 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 use unordered::Early;
 
-/// Share of a small budget that the window's slots may take: enough unless TSDUs are tiny.
+/// Share of a small budget that the window's slots may take, and while memory is short, when the timers of
+/// their gaps must fit beside them: enough unless TSDUs are tiny.
 const SLOT_SHARE: usize = 4;
+const SLOT_SHARE_SHORT: usize = 8;
 
 /// What [`Peer::read`] returns, in stream order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -340,13 +342,16 @@ impl Peer {
         self.is_ended() || self.is_silent(now)
     }
 
-    /// No more than this may be held from now on, of TSDUs and of slots: the endpoint's memory is short,
-    /// or (`usize::MAX`) is not any more.
-    pub fn set_budget(&mut self, bytes: usize) {
-        let slots = bytes / SLOT_SHARE;
+    /// No more than this may be held from now on, of TSDUs and of slots. `is_short`: the endpoint's memory is
+    /// short, so that half of it is for the window, and an APDU under assembly grows in small steps.
+    pub fn set_budget(&mut self, bytes: usize, is_short: bool) {
+        let (slots, window) = match is_short {
+            true => (bytes / SLOT_SHARE_SHORT, bytes / 2),
+            false => (bytes / SLOT_SHARE, bytes - bytes / SLOT_SHARE),
+        };
         self.rxw.set_limit_slots(slots);
-        self.rxw
-            .set_limit_bytes((bytes - slots).min(self.config.rxw_bytes));
+        self.rxw.set_limit_bytes(window.min(self.config.rxw_bytes));
+        self.assembly.set_lean(is_short);
     }
 
     /// Octets of TSDUs held in the window, of what FEC needs beside it, and of the APDU under assembly, for
@@ -356,11 +361,11 @@ impl Peer {
         self.rxw.bytes() + self.repair.groups.octets() + self.assembly.bytes()
     }
 
-    /// Octets the window's slots take, for the endpoint's budget: one packet far ahead makes slots for all
-    /// that are before it.
+    /// Octets the window's slots and their timers take, for the endpoint's budget: one packet far ahead makes
+    /// slots for all that are before it.
     #[must_use]
     pub fn slot_octets(&self) -> usize {
-        self.rxw.slot_octets() + self.repair.groups.ring_octets()
+        self.rxw.slot_octets() + self.repair.octets() + self.repair.groups.ring_octets()
     }
 
     /// Counters.

@@ -10,6 +10,9 @@ use bytes::Bytes;
 /// Least capacity of an APDU under assembly, unless it is known to be shorter.
 const FIRST_CAPACITY: usize = 64 << 10;
 
+/// Steps in which an APDU grows while memory is short: this part of it.
+const LEAN_STEP: usize = 16;
+
 /// Fragments that contradict each other or the limit: the APDU cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadApdu;
@@ -20,6 +23,8 @@ pub(super) struct Assembly {
     state: State,
     /// No APDU boundary was seen yet: a late joiner may have begun in the middle of an APDU.
     resyncing: bool,
+    /// Memory is short.
+    lean: bool,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +56,11 @@ pub(super) fn is_possible(fragment: &Fragment, sqn: Sqn, len: usize) -> bool {
 }
 
 impl Assembly {
+    /// Whether memory is short.
+    pub(super) fn set_lean(&mut self, lean: bool) {
+        self.lean = lean;
+    }
+
     /// The session begins at an SQN that need not begin an APDU.
     pub(super) fn resync(&mut self) {
         self.resyncing = true;
@@ -102,10 +112,11 @@ impl Assembly {
         }
         let needed = octets.len() + payload.len();
         if needed > octets.capacity() {
-            let capacity = needed
-                .max(2 * octets.capacity())
-                .max(FIRST_CAPACITY)
-                .min(apdu_len);
+            let ample = match self.lean {
+                true => octets.capacity() + octets.capacity() / LEAN_STEP,
+                false => FIRST_CAPACITY.max(2 * octets.capacity()),
+            };
+            let capacity = needed.max(ample).min(apdu_len);
             octets.reserve_exact(capacity - octets.len());
         }
         octets.extend_from_slice(payload);

@@ -78,6 +78,11 @@ impl Repair {
         timers.into_iter().flatten().min()
     }
 
+    /// Octets that timers and what is due take.
+    pub(super) fn octets(&self) -> usize {
+        self.timers.octets() + self.due.capacity() * size_of::<Sqn>()
+    }
+
     /// Begin the recovery of what is missing before `end`, as far as it fits the window: once for each SQN, whatever
     /// tells of it (RFC 3208 §6.3 ).
     ///
@@ -126,7 +131,9 @@ impl Repair {
         if rxw.missing() == 0 {
             self.timers.clear();
             self.due.clear();
-        } else if self.timers.len() > 2 * GAPS_MAX as usize {
+        } else if self.timers.len()
+            > (2 * GAPS_MAX as usize).min(rxw.slots() + rxw.missing() as usize)
+        {
             self.rebuild_timers(rxw);
         }
     }

@@ -174,7 +174,12 @@ impl Rxw {
         self.limit_sqns = u32::try_from(slots).unwrap_or(u32::MAX).min(self.max_sqns);
     }
 
-    /// Octets the slots take, empty or not.
+    /// Slots, empty or not.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Octets they take.
     pub(super) fn slot_octets(&self) -> usize {
         self.slots.len() * size_of::<Slot>()
     }
