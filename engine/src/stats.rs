@@ -153,4 +153,12 @@ pub struct EndpointStats {
     pub spoofed: u64,
     /// Data of sessions that hold more than their share while memory is short.
     pub over_budget: u64,
+    /// What sessions could not use: impossible fields, or no room in the window.
+    pub unusable: u64,
+    /// Of sessions that are over here.
+    pub late: u64,
+    /// NAKs that sources did not answer: for others, too late, or for what was never sent.
+    pub naks_refused: u64,
+    /// What else receivers sent to sources: SPMR, NNAK, POLR, ACK.
+    pub other_requests: u64,
 }

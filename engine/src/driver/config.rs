@@ -182,6 +182,8 @@ pub struct Defaults {
     pub fault_seed: u64,
     /// PGM_GSO: equal-sized datagrams in a row leave as one packet for the kernel to segment.
     pub gso: bool,
+    /// PGM_MEMORY: octets that all receive windows of a carriage may take together.
+    pub memory: usize,
 }
 
 /// How far the rate that window and time imply may be from the one given, kbit/s.
@@ -314,6 +316,7 @@ impl Default for Defaults {
             fault_loss: 0.0,
             fault_seed: random_seed(),
             gso: true,
+            memory: 512 << 20,
         }
     }
 }

@@ -41,6 +41,9 @@ const INTERVAL: &str = "a time of at least 1ms with us, ms or s; a plain number 
 const COUNT: &str = "a number";
 const SWITCH: &str = "on or off";
 
+/// Least PGM_MEMORY, octets: a hundred sessions.
+const MEMORY_MIN: usize = 16 << 20;
+
 /// All of them. A profile comes first, since the others refine it.
 pub const VARIABLES: &[Variable] = &[
     Variable {
@@ -384,6 +387,19 @@ pub const VARIABLES: &[Variable] = &[
         set: |draft, value| {
             let value = octets(value).and_then(|n| usize::try_from(n).ok());
             assign(&mut draft.defaults.listen.receiver.max_apdu, value)
+        },
+    },
+    Variable {
+        name: "PGM_MEMORY",
+        values: "octets, at least 16M, with k, M or G",
+        help: "What all sessions of a process that use the same UDP ports, or native PGM, may hold together. From the \
+               half of it on, they have equal shares and no new ones begin. Default 512M.",
+        set: |draft, value| {
+            let value = octets(value).and_then(|n| usize::try_from(n).ok());
+            assign(
+                &mut draft.defaults.memory,
+                value.filter(|n| *n >= MEMORY_MIN),
+            )
         },
     },
     Variable {
@@ -748,6 +764,7 @@ mod tests {
             ("PGM_RXW_SQNS", "4096"),
             ("PGM_RXW_BYTES", "4M"),
             ("PGM_MAX_APDU", "16M"),
+            ("PGM_MEMORY", "64M"),
             ("PGM_PEER_EXPIRY", "10s"),
             ("PGM_GSO", "off"),
             ("PGM_FAULT_LOSS", "5%"),
@@ -861,6 +878,7 @@ mod tests {
             ("PGM_LINGER", "foreground"),
             ("PGM_RXW_SQNS", "1000"),
             ("PGM_PEER_EXPIRY", "1e9s"),
+            ("PGM_MEMORY", "15M"),
             ("PGM_MTU", "20"),
             ("PGM_TPDU_SIZE", "100"),
             ("PGM_SPM_AMBIENT", "10us"),

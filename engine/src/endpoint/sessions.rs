@@ -225,6 +225,7 @@ impl Sessions {
             Some(Place::Live(id)) => *id,
             Some(Place::Grave(grave)) if now < grave.until => {
                 self.visit_grave(now, key);
+                cx.stats.late += 1;
                 return Outcome::Taken;
             }
             _ if !begins_session(tpdu)
@@ -261,7 +262,9 @@ impl Sessions {
             cx.stats.over_budget += 1;
             return Outcome::Refused;
         }
+        let before = session.peer.dropped();
         session.peer.handle_tpdu(now, tpdu);
+        cx.stats.unusable += session.peer.dropped() - before;
         self.settle(now, id, cx);
         Outcome::Taken
     }

@@ -5,7 +5,7 @@ use super::{Context, Event, SourceId};
 use crate::num::Tsi;
 use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::SourceStats;
-use crate::wire::{Rst, Tpdu};
+use crate::wire::{Body, Rst, Tpdu};
 use crate::{Destination, Transmit, Via};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -124,7 +124,10 @@ impl Sources {
         if entry.source.config().dport != tpdu.data_port() {
             return false;
         }
+        let before = entry.source.naks_refused();
         entry.source.handle_tpdu(now, from, tpdu);
+        cx.stats.naks_refused += entry.source.naks_refused() - before;
+        cx.stats.other_requests += u64::from(!matches!(tpdu.body, Body::Nak(_)));
         self.touch(now, id, cx);
         true
     }

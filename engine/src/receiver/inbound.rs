@@ -258,14 +258,15 @@ impl Peer {
     }
 
     /// SPM_PATH, unless nobody can be asked there.
-    fn nak_address(&self, path: Nla) -> Ipv4Addr {
+    fn nak_address(&mut self, path: Nla) -> Ipv4Addr {
         match path {
-            Nla::V4(path)
-                if !(path.is_multicast() || path.is_broadcast() || path.is_unspecified()) =>
-            {
-                path
+            Nla::V4(path) if is_host(path, self.source) => path,
+            Nla::V4(_) => {
+                // RFC 3208 §10: forged, to make receivers send where nobody should.
+                self.counters.plain.dropped_malformed += 1;
+                self.source
             }
-            _ => self.source,
+            Nla::V6(_) => self.source,
         }
     }
 
@@ -288,4 +289,10 @@ impl Peer {
         self.repair
             .set_nak_bo_ivl(ivl.clamp(NAK_BO_IVL_MIN, NAK_BO_IVL_MAX));
     }
+}
+
+/// Whether this can be the address of a host on the way from `source`.
+fn is_host(path: Ipv4Addr, source: Ipv4Addr) -> bool {
+    let [first, ..] = path.octets();
+    (1..224).contains(&first) && (!path.is_loopback() || source.is_loopback())
 }

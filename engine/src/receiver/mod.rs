@@ -368,6 +368,12 @@ impl Peer {
         self.rxw.slot_octets() + self.repair.octets() + self.repair.groups.ring_octets()
     }
 
+    /// Packets that were for this session and of no use: impossible fields, or no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.counters.plain.dropped_malformed + self.counters.plain.dropped_window_full
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self, now: Instant) -> ReceiverStats {

@@ -317,6 +317,12 @@ impl Source {
         emitted
     }
 
+    /// SQNs and NAKs asked of it that it did not answer.
+    #[must_use]
+    pub fn naks_refused(&self) -> u64 {
+        self.stats.naks_ignored + self.stats.naks_too_late
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self, now: Instant) -> SourceStats {

@@ -316,6 +316,20 @@ pub enum WireError {
     WindowInverted,
 }
 
+impl WireError {
+    /// Every reason, in the order of its counter.
+    pub const ALL: [Self; 8] = [
+        Self::Length,
+        Self::Version,
+        Self::Type,
+        Self::Checksum,
+        Self::NoChecksum,
+        Self::Option,
+        Self::AddressFamily,
+        Self::WindowInverted,
+    ];
+}
+
 impl<'a> Tpdu<'a> {
     /// Parse and verify one TPDU: lengths, checksum, options.
     ///

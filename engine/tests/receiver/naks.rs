@@ -296,7 +296,7 @@ fn no_nak_before_the_first_spm() {
     assert_eq!(rig.naks(), [[6]]);
 }
 
-#[test] // the last SPM accepted gives the NAK address; nonsense in it means the source
+#[test] // the last SPM accepted gives the NAK address; nonsense in it means the source
 fn naks_follow_the_path() {
     let mut rig = one_missing(ReceiverConfig {
         nak_data_retries: 9,
@@ -308,6 +308,9 @@ fn naks_follow_the_path() {
         (Nla::from([0, 0, 0, 0]), SOURCE.octets(), 1002),
         (Nla::from([255, 255, 255, 255]), SOURCE.octets(), 1003),
         (Nla::from([0u16; 8]), SOURCE.octets(), 1004),
+        (Nla::from([127, 0, 0, 1]), SOURCE.octets(), 1005),
+        (Nla::from([0, 1, 2, 3]), SOURCE.octets(), 1006),
+        (Nla::from([240, 1, 1, 1]), SOURCE.octets(), 1007),
     ] {
         let spm = Spm {
             spm_sqn: Sqn(spm_sqn),
@@ -322,6 +325,7 @@ fn naks_follow_the_path() {
         rig.ncf(&[2]);
         rig.pass(ms(250));
     }
+    assert_eq!(rig.stats().dropped_malformed, 6, "each is counted");
 }
 
 #[test] // forged NCFs and NAKs hold a gap only for a while, and cannot silence our own NAKs

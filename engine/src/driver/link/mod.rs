@@ -1,5 +1,6 @@
 //! One carriage in use: its carrier, its endpoint, and the relays of the program's sockets on it.
 
+mod drops;
 mod foreign;
 mod retired;
 mod token;
@@ -23,6 +24,7 @@ use crate::log_line;
 use crate::num::{Gsi, Sqn, Tsi};
 use crate::source::{Fec, SourceConfig};
 use crate::stats::{ReceiverStats, SourceStats};
+use drops::Drops;
 use foreign::Foreign;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -30,11 +32,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// Limits of one carriage's endpoint (design D11).
-const ENDPOINT: EndpointConfig = EndpointConfig {
-    max_peers: 4096,
-    max_bytes: 512 << 20,
-};
+/// Most peers of one carriage's endpoint (design D11), as long as each can have its octets.
+const PEERS_MAX: usize = 4096;
+const PEER_OCTETS: usize = 128 << 10;
 
 /// Batches received from one descriptor before the others have their turn.
 const RECEIVE_BATCHES: usize = 16;
@@ -84,6 +84,7 @@ pub(in crate::driver) struct Link {
     /// Senders whose source is full.
     waiting_for_room: Vec<SourceId>,
     foreign: Foreign,
+    drops: Drops,
     /// The endpoint may have more to send than one round took.
     unsent: bool,
     /// The last flush failed; said once.
@@ -99,7 +100,7 @@ impl Link {
         Ok(Self {
             serial,
             carrier: Carrier::open(carriage, &cx.defaults)?,
-            endpoint: Endpoint::new(ENDPOINT, cx.rng.u64(..)),
+            endpoint: Endpoint::new(limits(cx.defaults.memory), cx.rng.u64(..)),
             generation: None,
             watched: HashMap::new(),
             senders: BTreeMap::new(),
@@ -110,6 +111,7 @@ impl Link {
             paused: BTreeSet::new(),
             waiting_for_room: Vec::new(),
             foreign: Foreign::default(),
+            drops: Drops::default(),
             unsent: false,
             failing: false,
         })
@@ -413,6 +415,7 @@ impl Link {
     pub(in crate::driver) fn service(&mut self, cx: &mut Context) -> bool {
         let now = Instant::now();
         self.endpoint.handle_timeout(now);
+        self.drops.look(now, &self.endpoint);
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.timers.pop_first() {
                 self.paused.remove(&key);
@@ -509,6 +512,14 @@ impl Link {
                 log_line!(log::Level::Error, "cannot watch a socket: {e}");
             }
         }
+    }
+}
+
+/// Limits of an endpoint with so much memory.
+fn limits(memory: usize) -> EndpointConfig {
+    EndpointConfig {
+        max_peers: PEERS_MAX.min(memory / PEER_OCTETS),
+        max_bytes: memory,
     }
 }
 
