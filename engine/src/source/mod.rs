@@ -4,6 +4,7 @@
 //! [`Source::poll_transmit`] and comes back at [`Source::poll_timeout`].
 
 mod abort;
+mod backoff;
 mod cc;
 mod config;
 mod group;
@@ -14,6 +15,8 @@ mod repair;
 mod spm;
 mod txw;
 
+#[cfg(feature = "testnet")]
+pub(crate) use backoff::Backoff;
 pub use config::{CongestionControl, Fec, SourceConfig};
 
 use crate::num::Sqn;

@@ -3,9 +3,10 @@
 //! Nothing is computed before it is sent. A group's packets are in the transmit window as long as any
 //! parity of it can be asked for: the trailing edge moves by whole groups.
 
+use super::backoff::NCF_TRIP;
 use super::config::Fec;
 use super::group::{Asked, Confirm, tg_sqn};
-use super::repair::{NCF_HOLD, NCF_QUEUE, NCF_TRIP, SqnList, TRAIL_HOLD, in_order};
+use super::repair::{NCF_HOLD, NCF_QUEUE, SqnList, TRAIL_HOLD, in_order};
 use super::txw::{Entry, Place, TxWindow};
 use super::{Emitted, Mark, Source, emit};
 use crate::fec::{Code, K_MAX};

@@ -2,6 +2,7 @@
 //! (RFC 3208 §5.2, §5.3, §15.2).
 
 use super::SourceConfig;
+use super::backoff::Backoff;
 use super::rate::Regulator;
 use super::txw::{Place, TxWindow};
 use crate::num::Sqn;
@@ -19,8 +20,6 @@ pub(super) type SqnList = ArrayVec<Sqn, { NAK_LIST_MAX + 1 }>;
 pub(super) const NCF_HOLD: Duration = Duration::from_millis(2);
 /// A NAK this soon after the RDATA was under way when the RDATA went.
 const RDATA_HOLD: Duration = Duration::from_millis(3);
-/// An NCF silences receivers no sooner than this.
-pub(super) const NCF_TRIP: Duration = Duration::from_millis(1);
 /// After its RDATA (and one back-off interval) an SQN stays in the window this long: the NAK of a
 /// receiver that lost the RDATA comes its NAK_RDATA_IVL later.
 pub(super) const TRAIL_HOLD: Duration = Duration::from_millis(50);
@@ -28,8 +27,6 @@ pub(super) const TRAIL_HOLD: Duration = Duration::from_millis(50);
 pub(super) const NCF_QUEUE: usize = 64;
 /// Largest NCF, octets, with room to spare.
 const NCF_LEN: usize = 320;
-/// NAK_PROBE_NUM: so many repair states without a duplicate halve the back-off interval.
-const NAK_PROBE_NUM: u32 = 16;
 
 /// Repair state of one SQN (RFC 3208 §15.2): from its first NAK until the RDATA had time to arrive.
 #[derive(Debug)]
@@ -96,41 +93,6 @@ impl Repair {
             ..Self::new(now)
         };
     }
-
-    /// Whether this NAK was sent although an NCF was coming: a longer back-off would have spared it.
-    ///
-    /// Departs from RFC 3208 §15.2.1, which counts every duplicate: those that come later were not
-    /// sent too early, their NCF was lost or they repeat a NAK. Were they counted, loss alone would
-    /// drive the interval of a large group to its maximum.
-    fn is_duplicate(&self, now: Instant, nak_bo_ivl: Duration) -> bool {
-        now < self.first_nak + (nak_bo_ivl / 8).max(NCF_TRIP)
-    }
-}
-
-/// NAK_BO_IVL as the duplicates of NAKs tune it (RFC 3208 §15.2).
-#[derive(Debug)]
-struct Backoff {
-    ivl: Duration,
-    min: Duration,
-    max: Duration,
-    /// Repair states since the last duplicate or halving.
-    clean: u32,
-}
-
-impl Backoff {
-    /// One NAK packet: whether it opened repair states, and whether it was the first duplicate of some.
-    fn on_nak(&mut self, opened: bool, duplicate: bool) {
-        if duplicate {
-            self.ivl = (self.ivl * 2).min(self.max);
-            self.clean = 0;
-        } else if opened {
-            self.clean += 1;
-            if self.clean >= NAK_PROBE_NUM {
-                self.ivl = (self.ivl / 2).max(self.min);
-                self.clean = 0;
-            }
-        }
-    }
 }
 
 /// NCFs and RDATA that wait to be sent.
@@ -153,18 +115,13 @@ impl Repairs {
             ncfs: VecDeque::new(),
             later: VecDeque::new(),
             ncf_rate: Regulator::new(rate, rate.map_or(0, |rate| rate / 10), 4 * NCF_LEN, now),
-            backoff: Backoff {
-                ivl: config.nak_bo_default,
-                min: config.nak_bo_min,
-                max: config.nak_bo_max,
-                clean: 0,
-            },
+            backoff: Backoff::new(config.nak_bo_default, config.nak_bo_min, config.nak_bo_max),
         }
     }
 
     /// The back-off interval to advertise.
     pub(super) fn nak_bo_ivl(&self) -> Duration {
-        self.backoff.ivl
+        self.backoff.ivl()
     }
 
     /// A parity NAK opened repair states, or was a duplicate: the back-off interval follows.
@@ -222,7 +179,7 @@ impl Repairs {
             } else if repair.is_over(now) {
                 repair.restart(now);
                 opened = true;
-            } else if !repair.duplicated && repair.is_duplicate(now, self.backoff.ivl) {
+            } else if !repair.duplicated && self.backoff.is_early(repair.first_nak, now) {
                 repair.duplicated = true;
                 duplicate = true;
             }
@@ -296,7 +253,7 @@ impl Repairs {
             && let Some(repair) = &mut entry.repair
         {
             (repair.queued, repair.rdata) = (false, Some(now));
-            repair.hold = now + TRAIL_HOLD + self.backoff.ivl;
+            repair.hold = now + TRAIL_HOLD + self.backoff.ivl();
         }
         Some(sqn)
     }
@@ -488,7 +445,7 @@ mod tests {
     #[test] // RFC 3208 §15.2.1
     fn clean_repair_states_halve_the_back_off() {
         let mut rig = Rig::new(1_000);
-        for sqn in 0..NAK_PROBE_NUM - 1 {
+        for sqn in 0..crate::source::backoff::NAK_PROBE_NUM - 1 {
             rig.nak(ms(0), [sqn]);
         }
         assert_eq!(rig.nak_bo(), ms(10));

@@ -94,11 +94,13 @@ pub struct Flight<'a> {
     pub at: Duration,
     /// Who sent it.
     pub from: NodeId,
+    /// By which interface, if that is a network element.
+    pub iface: Option<usize>,
     /// How it travels.
     pub cast: Cast,
     /// Its type.
     pub kind: Kind,
-    /// It is the `nth` of its type in its session, counted from 1 at the sender.
+    /// It is the `nth` of its type in its session, counted from 1 at the sender, and its interface.
     pub nth: u64,
     /// Its session.
     pub tsi: Tsi,

@@ -1,30 +1,36 @@
 //! A simulated network that drives endpoints in virtual time, with seeded loss.
 //!
 //! Nodes are hosts with one [`Endpoint`] each; every packet they send travels over the [`Link`] into each
-//! node it reaches. Nothing sleeps, and nothing is random but by the seed: a failure is replayed by
+//! node it reaches. All are on one segment, unless network elements ([`element`]) join several. Nothing sleeps, and nothing is random but by the seed: a failure is replayed by
 //! running it again, and [`TestNet::diagram`] shows it.
 
+pub mod element;
 mod link;
 mod node;
+mod probe;
 mod run;
 mod trace;
+mod tree;
 
 pub use link::{Bottleneck, Burst, Cast, Flight, Kind, Link};
-pub use node::{Pace, Rx, SessionLog, Tx};
+pub use node::{Pace, Rx, SessionLog, Tx, digest};
+pub use probe::Probe;
+pub use tree::Segment;
 
 use crate::endpoint::{Endpoint, EndpointConfig, ListenConfig};
 use crate::num::{Gsi, Sqn, Tsi};
 use crate::receiver::ReceiverConfig;
 use crate::source::SourceConfig;
 use bytes::Bytes;
-use link::{Rule, Way};
+use link::Rule;
 use node::Node;
 use run::{Due, What};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use trace::Record;
+use tree::Lan;
 
 /// Group of [`lan_source`] and [`TestNet::receiver`].
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(239, 192, 0, 1);
@@ -46,19 +52,28 @@ pub struct TestNet {
     /// See [`TestNet::first_sqn`].
     first_sqn: Sqn,
     link: Link,
-    ways: BTreeMap<(NodeId, Cast), Way>,
+    segments: Vec<Lan>,
+    /// Where nodes made from now on are.
+    place: Segment,
     rules: Vec<Rule>,
     queue: BinaryHeap<Reverse<Due>>,
     timers: BTreeSet<(Instant, NodeId)>,
     serial: u64,
     /// Packets of each session by type, to number them.
-    counts: HashMap<(Tsi, Kind), u64>,
+    counts: HashMap<(Option<(NodeId, usize)>, Tsi, Kind), u64>,
     /// Packets and events since the clock moved.
     steps: u32,
     /// Last time anything but an SPM was sent, or an application got or gave something.
     busy: Instant,
     records: VecDeque<Record>,
     records_kept: usize,
+    /// Packets that arrived, timers that fired and turns to read.
+    events: u64,
+    probe: Option<Box<Probe>>,
+    /// APDUs are counted and not kept.
+    counting: bool,
+    /// Kept for its capacity.
+    buffer: Vec<u8>,
 }
 
 /// Packets `diagram` shows when no capture is wanted.
@@ -106,7 +121,8 @@ impl TestNet {
                 latency: Duration::from_micros(100),
                 ..Link::default()
             },
-            ways: BTreeMap::new(),
+            segments: vec![Lan::default()],
+            place: Segment(0),
             rules: Vec::new(),
             queue: BinaryHeap::new(),
             timers: BTreeSet::new(),
@@ -116,6 +132,10 @@ impl TestNet {
             busy: start,
             records: VecDeque::new(),
             records_kept: RECORDS,
+            events: 0,
+            probe: None,
+            counting: false,
+            buffer: Vec::new(),
         }
     }
 
@@ -162,10 +182,19 @@ impl TestNet {
         self
     }
 
-    /// Lose the `nth` packet of a type of each session, counted from 1, for everybody.
+    /// Count and digest APDUs instead of keeping them: thousands of receivers get the same ones.
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.counting = true;
+        self
+    }
+
+    /// Lose the `nth` packet of a type that a host sent in each session, counted from 1, for everybody.
     #[must_use]
     pub fn drop_nth(mut self, kind: Kind, nth: u64) -> Self {
-        self.drop_if(move |flight, _| flight.kind == kind && flight.nth == nth);
+        self.drop_if(move |flight, _| {
+            flight.iface.is_none() && flight.kind == kind && flight.nth == nth
+        });
         self
     }
 
@@ -176,21 +205,15 @@ impl TestNet {
 
     /// The link into a node.
     pub fn link_mut(&mut self, node: NodeId, cast: Cast) -> &mut Link {
-        &mut self
-            .ways
-            .entry((node, cast))
-            .or_insert_with(|| Way::new(self.link))
-            .link
+        &mut self.nodes[node.0].ways[cast as usize].link
     }
 
     /// A new host.
     pub fn node(&mut self) -> NodeId {
         let id = NodeId(self.nodes.len());
         let endpoint = Endpoint::new(self.config.clone(), self.rng.u64(..));
-        self.nodes.push(Node::new(endpoint));
-        for cast in [Cast::Group, Cast::Host] {
-            self.ways.insert((id, cast), Way::new(self.link));
-        }
+        self.nodes.push(Node::new(endpoint, self.link, self.place));
+        self.segments[self.place.0].hosts.push(id);
         id
     }
 
@@ -377,13 +400,39 @@ impl TestNet {
     /// How many APDUs all sessions of `rx` gave.
     #[must_use]
     pub fn count(&self, rx: Rx) -> usize {
-        self.sessions(rx).map(|log| log.apdus.len()).sum()
+        self.sessions(rx).map(|log| log.count).sum()
     }
 
     /// Whether the source was closed and its linger is over.
     #[must_use]
     pub fn is_finished(&self, tx: Tx) -> bool {
         self.nodes[tx.node.0].finished.contains(&tx.id)
+    }
+
+    /// Packets that arrived, timers that fired and turns to read: what the simulation cost.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Octets that the windows of all hosts hold now.
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.nodes
+            .iter()
+            .map(|node| node.endpoint.bytes_held())
+            .sum()
+    }
+
+    /// Watch losses and repairs from now on.
+    pub fn probe(&mut self) {
+        self.probe = Some(Box::default());
+    }
+
+    /// What was watched since [`TestNet::probe`].
+    #[must_use]
+    pub fn probed(&self) -> &Probe {
+        self.probe.as_ref().expect("probe() was called")
     }
 
     /// Packets of a type that a node sent.

@@ -1,7 +1,8 @@
 //! A host of the simulated network and the application on it.
 
 use super::NodeId;
-use super::link::Kind;
+use super::link::{Kind, Link, Way};
+use super::tree::{Port, Segment};
 use crate::endpoint::{Endpoint, Event, ListenerId, SessionId, SourceId};
 use crate::num::{Sqn, Tsi};
 use crate::receiver::Read;
@@ -53,8 +54,14 @@ pub struct SessionLog {
     pub tsi: Tsi,
     /// Its source's address.
     pub from: Ipv4Addr,
-    /// APDUs in the order they came.
+    /// APDUs in the order they came, unless they are only counted ([`super::TestNet::counting`]).
     pub apdus: Vec<Bytes>,
+    /// How many came.
+    pub count: usize,
+    /// When the last one came.
+    pub last: Option<Instant>,
+    /// What they were and in which order, if they are only counted: as [`digest`] says.
+    pub digest: u64,
     /// Gaps: how many APDUs came before, the first lost SQN, and how many were lost.
     pub gaps: Vec<(usize, Sqn, u32)>,
     /// How it ended.
@@ -65,6 +72,20 @@ pub struct SessionLog {
     readable: bool,
     /// A turn to read is planned.
     planned: bool,
+}
+
+/// The digest of APDUs when `apdu` follows those that `before` stands for; 0: none.
+#[must_use]
+pub fn digest(before: u64, apdu: &[u8]) -> u64 {
+    let mix = |sum: u64, word: u64| (sum.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let (words, rest) = apdu.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let sum = words
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .fold(before, mix);
+    mix(mix(sum, u64::from_le_bytes(last)), apdu.len() as u64)
 }
 
 #[derive(Debug)]
@@ -80,11 +101,16 @@ pub(super) struct Node {
     pub(super) sessions: Vec<SessionLog>,
     pub(super) sent: [u64; Kind::COUNT],
     pub(super) deadline: Option<Instant>,
+    /// The ways into it, by `Cast`.
+    pub(super) ways: [Way; 2],
+    pub(super) segment: Segment,
+    /// It is no host but a network element.
+    pub(super) port: Option<Box<Port>>,
     ports: u16,
 }
 
 impl Node {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(super) fn new(endpoint: Endpoint, link: Link, segment: Segment) -> Self {
         Self {
             endpoint,
             joined: Vec::new(),
@@ -95,6 +121,9 @@ impl Node {
             sessions: Vec::new(),
             sent: [0; Kind::COUNT],
             deadline: None,
+            ways: [Way::new(link), Way::new(link)],
+            segment,
+            port: None,
             ports: 1000,
         }
     }
@@ -140,6 +169,9 @@ impl Node {
                 tsi,
                 from,
                 apdus: Vec::new(),
+                count: 0,
+                last: None,
+                digest: 0,
                 gaps: Vec::new(),
                 end: None,
                 readable_events: 0,
@@ -190,6 +222,7 @@ impl Node {
         now: Instant,
         index: usize,
         busy: &mut Instant,
+        counting: bool,
     ) -> Option<Instant> {
         let pace = self.pace_of(self.sessions[index].listener);
         let log = &mut self.sessions[index];
@@ -202,12 +235,18 @@ impl Node {
                 Some(Read::Apdu(apdu)) => {
                     assert!(log.end.is_none(), "an APDU after the end");
                     *busy = now;
-                    log.apdus.push(apdu);
+                    log.count += 1;
+                    log.last = Some(now);
+                    if counting {
+                        log.digest = digest(log.digest, &apdu);
+                    } else {
+                        log.apdus.push(apdu);
+                    }
                 }
                 Some(Read::Gap { first, count }) => {
                     assert!(log.end.is_none(), "a gap after the end");
                     *busy = now;
-                    log.gaps.push((log.apdus.len(), first, count));
+                    log.gaps.push((log.count, first, count));
                 }
                 Some(end) => {
                     log.end = Some(end);

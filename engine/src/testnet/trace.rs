@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(super) struct Record {
     pub(super) at: Duration,
     pub(super) from: NodeId,
+    /// Source address.
+    pub(super) addr: Ipv4Addr,
     pub(super) to: Ipv4Addr,
     pub(super) ttl: u8,
     pub(super) bytes: Bytes,
@@ -206,7 +208,7 @@ fn ipv4(record: &Record) -> Vec<u8> {
     let mut header = vec![
         0x45, 0, total[0], total[1], 0, 0, 0, 0, record.ttl, 113, 0, 0,
     ];
-    header.extend(node_addr(record.from).octets());
+    header.extend(record.addr.octets());
     header.extend(record.to.octets());
     let sum: u32 = header
         .chunks(2)

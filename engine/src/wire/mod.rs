@@ -409,6 +409,12 @@ impl Nak {
     }
 }
 
+/// Put the right checksum into a packet that was changed in place, as network elements do (RFC 3208 §8).
+#[cfg(feature = "testnet")]
+pub(crate) fn reseal(packet: &mut [u8]) {
+    packet::seal(packet);
+}
+
 /// Octets of header and options of an ODATA/RDATA packet with these options: what a TPDU loses to PGM.
 #[must_use]
 pub fn data_overhead(options: &Options) -> usize {

@@ -209,6 +209,18 @@ pub(super) fn emit(tpdu: &Tpdu<'_>, out: &mut Vec<u8>) {
     patch(out, start + CHECKSUM_AT, sum);
 }
 
+/// See [`super::reseal`].
+#[cfg(feature = "testnet")]
+pub(super) fn seal(packet: &mut [u8]) {
+    if let Some(field) = packet.get_mut(CHECKSUM_AT..CHECKSUM_AT + 2) {
+        field.fill(0);
+        let sum = checksum::compute(packet);
+        if let Some(field) = packet.get_mut(CHECKSUM_AT..CHECKSUM_AT + 2) {
+            field.copy_from_slice(&sum);
+        }
+    }
+}
+
 /// The common header, Options octet and checksum still zero.
 fn emit_header(tpdu: &Tpdu<'_>, out: &mut Vec<u8>) {
     let tsdu_len = u16::try_from(tpdu.payload.len());
