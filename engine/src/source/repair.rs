@@ -445,12 +445,15 @@ mod tests {
     #[test] // RFC 3208 §15.2.1
     fn clean_repair_states_halve_the_back_off() {
         let mut rig = Rig::new(1_000);
-        for sqn in 0..crate::source::backoff::NAK_PROBE_NUM - 1 {
+        rig.nak(ms(0), [0]);
+        rig.nak(ms(0), [0]);
+        assert_eq!(rig.nak_bo(), ms(20));
+        for sqn in 1..crate::source::backoff::NAK_PROBE_NUM {
             rig.nak(ms(0), [sqn]);
         }
-        assert_eq!(rig.nak_bo(), ms(10));
+        assert_eq!(rig.nak_bo(), ms(20));
         rig.nak(ms(0), [100]);
-        assert_eq!(rig.nak_bo(), ms(5));
+        assert_eq!(rig.nak_bo(), ms(10));
         for sqn in 200..400 {
             rig.nak(ms(0), [sqn]);
         }

@@ -60,7 +60,7 @@ pub struct TestNet {
     timers: BTreeSet<(Instant, NodeId)>,
     serial: u64,
     /// Packets of each session by type, to number them.
-    counts: HashMap<(Option<(NodeId, usize)>, Tsi, Kind), u64>,
+    counts: HashMap<Series, u64>,
     /// Packets and events since the clock moved.
     steps: u32,
     /// Last time anything but an SPM was sent, or an application got or gave something.
@@ -75,6 +75,9 @@ pub struct TestNet {
     /// Kept for its capacity.
     buffer: Vec<u8>,
 }
+
+/// Packets of one type in one session, by the interface of a network element or by their source.
+type Series = (Option<(NodeId, usize)>, Tsi, Kind);
 
 /// Packets `diagram` shows when no capture is wanted.
 const RECORDS: usize = 80;

@@ -59,7 +59,9 @@ impl Probe {
     /// A NAK arrives at its source.
     fn on_nak(&mut self, tsi: Tsi, sqns: impl Iterator<Item = Sqn>) {
         for sqn in sqns {
-            *self.losses.entry((tsi, sqn.0)).or_default() += 1;
+            if let Some(naks) = self.losses.get_mut(&(tsi, sqn.0)) {
+                *naks += 1;
+            }
         }
     }
 
@@ -69,17 +71,13 @@ impl Probe {
         self.losses.len()
     }
 
-    /// NAKs the source got for each of them: how many in all, and the most for one.
+    /// NAKs the source got for each lost packet of a session, in the order of their SQNs after `first`.
     #[must_use]
-    pub fn naks(&self) -> (u64, u32) {
-        let all = self.losses.values().map(|n| u64::from(*n)).sum();
-        (all, self.losses.values().copied().max().unwrap_or(0))
-    }
-
-    /// NAKs the source got for one packet.
-    #[must_use]
-    pub fn naks_for(&self, tsi: Tsi, sqn: Sqn) -> u32 {
-        self.losses.get(&(tsi, sqn.0)).copied().unwrap_or(0)
+    pub fn naks_of(&self, tsi: Tsi, first: Sqn) -> Vec<u32> {
+        let losses = self.losses.iter().filter(|((of, _), _)| *of == tsi);
+        let mut losses: Vec<_> = losses.map(|((_, sqn), naks)| (*sqn, *naks)).collect();
+        losses.sort_unstable_by_key(|(sqn, _)| Sqn(*sqn).since(first));
+        losses.into_iter().map(|(_, naks)| naks).collect()
     }
 
     /// Repairs that arrived where they were needed, and where they were not.

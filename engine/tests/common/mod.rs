@@ -183,3 +183,52 @@ pub fn nla(a: u8, b: u8) -> (Ipv4Addr, Nla) {
     let addr = Ipv4Addr::new(10, 9, a, b);
     (addr, Nla::V4(addr))
 }
+
+/// `text` is what tests/snapshots/`name` says, to the letter; with UPDATE=1 it is written there.
+#[track_caller]
+pub fn assert_snapshot(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/snapshots")
+        .join(name);
+    if std::env::var_os("UPDATE").is_some_and(|update| update == "1") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        return std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let rows = kept.lines().map(Some).chain(std::iter::repeat(None));
+    for (now, kept) in text.lines().zip(rows) {
+        assert_eq!(
+            Some(now),
+            kept,
+            "{}: if it is meant to be so, run the test with UPDATE=1",
+            path.display()
+        );
+    }
+    assert_eq!(
+        text.lines().count(),
+        kept.lines().count(),
+        "{}",
+        path.display()
+    );
+}
+
+/// All of `work` done on two threads, results in its order.
+pub fn in_parallel<T: Sync, R: Send>(work: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let done = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+                    && let Some(item) = work.get(index)
+                {
+                    let result = run(item);
+                    done.lock().unwrap().push((index, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
