@@ -74,32 +74,53 @@ static int send_messages(int fd, const struct sockaddr_in *group)
     return close(fd) == 0 ? 0 : 1;
 }
 
-static int receive_messages(int listener, const struct sockaddr_in *group)
+/* Sessions of strangers are read to their end, whatever it is. */
+static void read_others(struct pollfd *others, int count)
 {
     static unsigned char buffer[65536];
-    struct sockaddr_in source;
-    socklen_t length = sizeof(source);
-    struct pollfd ready[2] = {{STDIN_FILENO, POLLIN, 0}, {listener, POLLIN, 0}};
+
+    for (int i = 0; i < count; i++)
+        if (others[i].fd != -1 && others[i].revents && recv(others[i].fd, buffer, sizeof(buffer), 0) <= 0) {
+            close(others[i].fd);
+            others[i].fd = -1;
+        }
+}
+
+static int receive_messages(int listener, const struct sockaddr_in *group)
+{
+    enum { INPUT, LISTENER, SESSION, OTHERS, MOST = 512 };
+    static unsigned char buffer[65536];
+    static struct pollfd ready[MOST];
     unsigned long i = 0;
-    int fd = -1;
 
     if (bind(listener, (const struct sockaddr *)group, sizeof(*group)) != 0 || listen(listener, 1) != 0)
         die("listen");
+    for (int n = 0; n < MOST; n++)
+        ready[n] = (struct pollfd){-1, POLLIN, 0};
+    ready[INPUT].fd = STDIN_FILENO;
+    ready[LISTENER].fd = listener;
     tell(-1, 0, 0);
     for (;;) {
-        if (poll(ready, 2, -1) == -1)
+        if (poll(ready, MOST, -1) == -1)
             die("poll");
-        if (ready[0].revents && has_ended(fd, 0, i))
-            ready[0].fd = -1;
-        if (!ready[1].revents)
-            continue;
-        if (fd == -1) {
-            fd = ready[1].fd = accept(listener, (struct sockaddr *)&source, &length);
+        if (ready[INPUT].revents && has_ended(ready[SESSION].fd, 0, i))
+            ready[INPUT].fd = -1;
+        read_others(ready + OTHERS, MOST - OTHERS);
+        if (ready[LISTENER].revents) {
+            int n = SESSION;
+            while (n < MOST && ready[n].fd != -1)
+                n++;
+            int fd = accept(listener, NULL, NULL);
             if (fd == -1)
                 die("accept");
-            continue;
+            if (n < MOST)
+                ready[n].fd = fd;
+            else
+                close(fd);
         }
-        ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
+        if (!ready[SESSION].revents)
+            continue;
+        ssize_t got = recv(ready[SESSION].fd, buffer, sizeof(buffer), 0);
         if (got < 0)
             die("recv");
         if (got == 0)
@@ -107,7 +128,7 @@ static int receive_messages(int listener, const struct sockaddr_in *group)
         if (message_check(&job, buffer, (size_t)got, i++) != 0)
             return 1;
     }
-    tell(fd, 0, i);
+    tell(ready[SESSION].fd, 0, i);
     return 0;
 }
 

@@ -316,7 +316,7 @@ impl Default for Defaults {
             fault_loss: 0.0,
             fault_seed: random_seed(),
             gso: true,
-            memory: 512 << 20,
+            memory: 512_000_000,
         }
     }
 }

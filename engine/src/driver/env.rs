@@ -42,7 +42,7 @@ const COUNT: &str = "a number";
 const SWITCH: &str = "on or off";
 
 /// Least PGM_MEMORY, octets: a hundred sessions.
-const MEMORY_MIN: usize = 16 << 20;
+const MEMORY_MIN: usize = 16_000_000;
 
 /// All of them. A profile comes first, since the others refine it.
 pub const VARIABLES: &[Variable] = &[
