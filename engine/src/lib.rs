@@ -38,6 +38,15 @@ pub enum Via {
     Session(endpoint::SessionId),
 }
 
+/// Where a TPDU came from and to, as the network layer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Source address.
+    pub from: Ipv4Addr,
+    /// Group it was received on; `None` when it came by unicast.
+    pub group: Option<Ipv4Addr>,
+}
+
 /// One TPDU that `poll_transmit` appended to the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
@@ -51,4 +60,7 @@ pub struct Transmit {
     pub router_alert: bool,
     /// Restrict to this TTL instead of the socket's (multicast copies of SPMR: 1).
     pub ttl: Option<u8>,
+    /// Source address of the network header if it is to be the data source's and not our own: what
+    /// an upstream DLR multicasts (RFC 3208 §9.5.2.1).
+    pub source: Option<Ipv4Addr>,
 }

@@ -36,6 +36,16 @@ pub struct SourceStats {
     pub spms_sent: u64,
     /// SPMRs received.
     pub spmrs_received: u64,
+    /// NCFs sent by unicast, to those whom multicast seems not to reach.
+    pub unicast_ncfs_sent: u64,
+    /// POLLs sent.
+    pub polls_sent: u64,
+    /// POLRs that counted.
+    pub polrs_received: u64,
+    /// POLRs to no open poll, or of a host that had replied.
+    pub polrs_ignored: u64,
+    /// Gauge: receivers (and network elements) one hop away, as polls estimate; 0 if never polled.
+    pub population: u64,
     /// ODATA sent, pro-active parity included (TotalODataPacketsSent).
     pub odata_sent: u64,
     /// Pro-active parity sent.
@@ -136,6 +146,24 @@ pub struct ReceiverStats {
     pub dropped_window_full: u64,
     /// Data packets with impossible fields (fragment options, SQNs out of the window).
     pub dropped_malformed: u64,
+    /// POLLs received.
+    pub polls_received: u64,
+    /// POLRs sent, redirecting ones included.
+    pub polrs_sent: u64,
+    /// NAK packets sent to a local repairer (DLR) instead of the parent.
+    pub naks_redirected: u64,
+    /// Redirecting POLRs heeded.
+    pub redirects_taken: u64,
+    /// Redirecting POLRs not heeded: not asked for, of our own subnet, IPv6, of a DLR that failed.
+    pub redirects_ignored: u64,
+    /// As a DLR: NAKs directed to us.
+    pub dlr_naks_received: u64,
+    /// As a DLR: NAKs passed on to the parent, since we lack the data.
+    pub dlr_naks_forwarded: u64,
+    /// As a DLR: NNAKs sent.
+    pub dlr_nnaks_sent: u64,
+    /// As a DLR: RDATA sent.
+    pub dlr_rdata_sent: u64,
 }
 
 /// Counters of an endpoint: what never reached a session.

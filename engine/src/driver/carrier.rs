@@ -16,7 +16,7 @@ use super::native::{self, Ports, Upstream};
 use super::private::EngineFd;
 pub(super) use super::sys::BATCH;
 use super::{iface, sys, udp};
-use crate::endpoint::{Arrival, SourceId};
+use crate::endpoint::{Arrival, SessionId, SourceId};
 use crate::num::Tsi;
 use crate::{Destination, Transmit, Via, log_line};
 use std::collections::BTreeMap;
@@ -85,6 +85,11 @@ pub(super) struct Carrier {
     addresses: Vec<Address>,
     sources: BTreeMap<SourceId, Source>,
     members: Vec<Member>,
+    repairers: Vec<Repairer>,
+    /// Sends with the source address of others; native, and only for a DLR.
+    as_source: Option<EngineFd>,
+    /// TTL of what a DLR multicasts.
+    ttl: u8,
     batch: Batch,
     forwarder: Forwarder,
     loss: Loss,
@@ -118,6 +123,15 @@ struct Member {
     port: PortId,
     /// Data-destination ports of the listeners, each as often as there are listeners.
     dports: Vec<u16>,
+}
+
+/// A session that repairs in its source's place (DLR).
+#[derive(Debug)]
+struct Repairer {
+    id: SessionId,
+    tsi: Tsi,
+    /// Where other processes hand over what is for it; UDP only.
+    inlet: Option<PortId>,
 }
 
 /// An address of this host that sources send from; UDP only.
@@ -172,6 +186,9 @@ impl Carrier {
             addresses: Vec::new(),
             sources: BTreeMap::new(),
             members: Vec::new(),
+            repairers: Vec::new(),
+            as_source: None,
+            ttl: defaults.send.ttl,
             batch: Batch::new(defaults.gso && matches!(carriage, Carriage::Udp(_))),
             forwarder: Forwarder::new()?,
             loss: Loss::new(defaults.fault_loss, defaults.fault_seed),
@@ -296,6 +313,43 @@ impl Carrier {
         if let Some((inlet, addr)) = source.receives {
             self.remove_port(inlet);
             self.stop_receiving_at(addr);
+        }
+        // The old filter only passes more than needed.
+        let _ = self.filter_unicast();
+    }
+
+    /// Whether packets can be sent with a source address of others, from now on: only native PGM can.
+    pub(super) fn open_as_source(&mut self) -> io::Result<()> {
+        if self.as_source.is_none() {
+            self.as_source = match self.carriage {
+                Carriage::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+                Carriage::Native => Some(native::as_source()?),
+            };
+        }
+        Ok(())
+    }
+
+    /// Receive NAKs by unicast for a session that repairs for the source `tsi`.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` another process of this host has this TSI, its source or another DLR.
+    pub(super) fn open_repairer(&mut self, id: SessionId, tsi: Tsi) -> io::Result<()> {
+        let inlet = match self.carriage {
+            Carriage::Udp(_) => Some(forward::inlet(tsi)?),
+            Carriage::Native => None,
+        };
+        let inlet = inlet.map(|inlet| self.add_port(inlet, PortKind::Inlet(tsi)));
+        self.repairers.push(Repairer { id, tsi, inlet });
+        self.filter_unicast()
+    }
+
+    /// Undo `open_repairer`, if it was done.
+    pub(super) fn close_repairer(&mut self, id: SessionId) {
+        let Some(index) = self.repairers.iter().position(|r| r.id == id) else {
+            return;
+        };
+        if let Some(inlet) = self.repairers.swap_remove(index).inlet {
+            self.remove_port(inlet);
         }
         // The old filter only passes more than needed.
         let _ = self.filter_unicast();
@@ -486,15 +540,21 @@ impl Carrier {
                 )
             }
             (Destination::Group(group), None) => {
-                // A receiver's word to the others: wherever the group was joined.
+                // A receiver's word to the others: wherever the group was joined. Only a DLR's goes further
+                // than the link.
                 let to = Some(self.address(group));
+                let ttl = Some(ttl.unwrap_or(self.ttl));
                 let members = self.members.iter().filter(|m| m.group == group);
+                let spoofed = transmit.source.and_then(|source| {
+                    let fd = self.as_source.as_ref()?.as_raw_fd();
+                    Some((fd, source))
+                });
                 self.batch.queue(
                     len,
                     members.map(|m| Exit {
-                        fd: unicast,
+                        fd: spoofed.map_or(unicast, |(fd, _)| fd),
                         to,
-                        via: Some((m.iface, m.addr)),
+                        via: Some((m.iface, spoofed.map_or(m.addr, |(_, source)| source))),
                         ttl,
                     }),
                 )
@@ -542,7 +602,8 @@ impl Carrier {
     /// Hand an upstream TPDU for a TSI of another process of this host to that process (design D6).
     pub(super) fn forward(&mut self, tsi: Tsi, tpdu: &[u8], from: Ipv4Addr) {
         // Native: the kernel has given everybody a copy. Our own: it would come back for ever.
-        let ours = self.sources.values().any(|source| source.tsi == tsi);
+        let ours = self.sources.values().any(|source| source.tsi == tsi)
+            || self.repairers.iter().any(|repairer| repairer.tsi == tsi);
         if ours || self.carriage == Carriage::Native {
             self.stats.forward_dropped += 1;
         } else {
@@ -606,6 +667,7 @@ impl Carrier {
         }
         let sessions = self.members.iter().flat_map(|m| &m.dports).copied();
         let sources = self.sources.values().map(|source| source.tsi.sport);
+        let sources = sources.chain(self.repairers.iter().map(|repairer| repairer.tsi.sport));
         native::attach(
             &self.ports[&self.unicast].socket,
             &Ports {

@@ -93,6 +93,7 @@ fn from_source(id: u32, group: Ipv4Addr) -> Transmit {
         len: 0,
         router_alert: false,
         ttl: None,
+        source: None,
     }
 }
 
@@ -103,6 +104,7 @@ fn from_session(to: Destination) -> Transmit {
         len: 0,
         router_alert: false,
         ttl: None,
+        source: None,
     }
 }
 
@@ -708,3 +710,25 @@ fn a_receive_buffer_that_overflows_is_counted() {
 
 #[path = "carrier_tests_native.rs"]
 mod native_and_interfaces;
+
+#[test] // D-04: whichever process gets a NAK by unicast, the one that repairs for its source has it in the end
+fn naks_are_handed_to_the_process_of_a_dlr() {
+    let encap = encap();
+    let [mut dlr, mut other] = [udp(encap), udp(encap)];
+    let t = tsi(1);
+    dlr.open_repairer(SessionId(1), t).expect("nobody else");
+    let error = other.open_repairer(SessionId(1), t).expect_err("taken");
+    assert_eq!(error.raw_os_error(), Some(libc::EADDRINUSE));
+    let nak = tpdu(NAK, t, DPORT, 5);
+    let from = Ipv4Addr::new(10, 1, 2, 3);
+    other.forward(t, &nak, from);
+    assert_eq!(awaited(&mut dlr, 1), [(by_unicast(from), nak.clone())]);
+    // What the DLR itself has no use for must not come back to it for ever.
+    dlr.forward(t, &nak, from);
+    assert_eq!(dlr.stats().forward_dropped, 1);
+    dlr.close_repairer(SessionId(1));
+    other.forward(t, &nak, from);
+    assert_eq!(other.stats().forward_dropped, 1);
+    let error = dlr.open_as_source().expect_err("not over UDP");
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+}

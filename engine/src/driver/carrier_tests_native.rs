@@ -269,3 +269,68 @@ fn interfaces_do_not_mix_and_are_chosen_by_route() {
         println!("skipped: {why}");
     }
 }
+
+#[test] // D-03, G-19: what a DLR multicasts has the source's address, and Router Alert
+fn a_dlr_can_send_as_its_source() {
+    let result = std::thread::spawn(|| {
+        lab()?;
+        let [mut dlr, mut child] = std::array::from_fn(|_| native().expect("root"));
+        let at = |carrier: &Carrier, addr: [u8; 4]| carrier.route(GROUP, Some(addr.into()));
+        let far = at(&dlr, [10, 77, 0, 2]).expect("far0");
+        let near = at(&child, [10, 77, 0, 1]).expect("near0");
+        dlr.join(GROUP, DPORT, &[far]).expect("join");
+        child.join(GROUP, DPORT, &[near]).expect("join");
+        dlr.open_as_source().expect("as root");
+        let spy = Socket::new(
+            socket2::Domain::IPV4,
+            socket2::Type::RAW,
+            Some(socket2::Protocol::from(113)),
+        );
+        let spy = spy.expect("as root");
+        spy.set_read_timeout(Some(PATIENCE)).expect("time-out");
+        spy.bind(&SocketAddrV4::new(GROUP, 0).into()).expect("bind");
+        let source = Ipv4Addr::new(10, 77, 0, 99);
+        let repair = tpdu(ODATA, tsi(1), DPORT, 1);
+        let transmit = Transmit {
+            router_alert: true,
+            source: Some(source),
+            ..from_session(Destination::Group(GROUP))
+        };
+        send(&mut dlr, &transmit, std::slice::from_ref(&repair));
+        let arrival = Arrival {
+            from: source,
+            group: Some(GROUP),
+        };
+        assert_eq!(awaited(&mut child, 1), [(arrival, repair.clone())]);
+        let packet = next_native(&spy);
+        assert_eq!(
+            (packet[0], packet[8]),
+            (0x46, 255),
+            "with an option, and PGM_TTL"
+        );
+        assert_eq!(packet[20..24], [0x94, 0x04, 0, 0]);
+        assert_eq!(packet[24..], repair);
+        Ok::<(), String>(())
+    });
+    if let Err(why) = result.join().expect("no panic") {
+        println!("skipped: {why}");
+    }
+}
+
+#[test] // D-04: NAKs by unicast reach the process that repairs for their source
+fn naks_pass_the_filter_of_a_dlr() {
+    let (Some(mut dlr), Some(mut other), Some(mut child)) = (native(), native(), native()) else {
+        return;
+    };
+    let t = tsi(1000);
+    dlr.open_repairer(SessionId(1), t).expect("filter");
+    let nak = tpdu(NAK, t, DPORT, 5);
+    let to_dlr = from_session(Destination::Host(LO));
+    send(&mut child, &to_dlr, std::slice::from_ref(&nak));
+    assert_eq!(awaited(&mut dlr, 1), [(by_unicast(LO), nak.clone())]);
+    dlr.close_repairer(SessionId(1));
+    other.open_repairer(SessionId(1), t).expect("filter");
+    send(&mut child, &to_dlr, std::slice::from_ref(&nak));
+    assert_eq!(awaited(&mut other, 1), [(by_unicast(LO), nak)]);
+    assert_eq!(arrivals(&mut dlr), []);
+}

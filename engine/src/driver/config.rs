@@ -144,6 +144,10 @@ pub struct SendOptions {
     pub fec_little_endian: bool,
     /// PGM_CONGESTION_CONTROL.
     pub congestion_control: CongestionControl,
+    /// PGM_POLL: count the receivers by polls.
+    pub polling: bool,
+    /// PGM_DUP_NAK_MAX: duplicates of one NAK that mean that multicast does not get through; 0: never.
+    pub dup_nak_max: u32,
     /// PGM_LINGER: what the end of the process means for this sender.
     pub linger: Linger,
     /// Bounds on the time repairs are served after the end: quiet time and total.
@@ -301,6 +305,8 @@ impl Default for Defaults {
                 fec: None,
                 fec_little_endian: false,
                 congestion_control: CongestionControl::Off,
+                polling: false,
+                dup_nak_max: 0,
                 linger: Linger::default(),
                 linger_quiet: Duration::from_millis(500),
                 linger_max: Duration::from_secs(10),

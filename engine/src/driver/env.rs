@@ -4,8 +4,9 @@
 
 use super::config::{Defaults, FecInfo, Linger, UdpEncap, WantedInterface};
 use super::log::Level;
-use crate::receiver::ParityNaks;
+use crate::receiver::{DlrConfig, DlrRole, ParityNaks};
 use crate::source::CongestionControl;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// One variable.
@@ -414,6 +415,71 @@ pub const VARIABLES: &[Variable] = &[
         },
     },
     Variable {
+        name: "PGM_POLL",
+        values: "off or auto",
+        help: "Senders count the receivers by polls, and have many of them wait longer before they ask. Default off: \
+               receivers wait at random in a way that suits any number, and what they send tells a sender enough.",
+        set: |draft, value| {
+            let polling = match value {
+                "auto" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            };
+            assign(&mut draft.defaults.send.polling, polling)
+        },
+    },
+    Variable {
+        name: "PGM_DUP_NAK_MAX",
+        values: "a number, 0 for never",
+        help: "After so many repeated requests for one packet a sender takes it that its multicast does not arrive, \
+               and tells who asks, by unicast, to wait for its next SPM. Default 0.",
+        set: |draft, value| assign(&mut draft.defaults.send.dup_nak_max, value.parse().ok()),
+    },
+    Variable {
+        name: "PGM_NAK_COPY",
+        values: SWITCH,
+        help: "Receivers multicast a copy of each repair request on their link if it goes to a router of another \
+               subnet, so that their neighbours need not ask as well. Default off.",
+        set: |draft, value| assign(&mut draft.defaults.listen.receiver.nak_copy, switch(value)),
+    },
+    Variable {
+        name: "PGM_USE_DLR",
+        values: SWITCH,
+        help: "Receivers ask local repairers of other subnets that advertise themselves before they ask the sender. \
+               Default off, since anyone could advertise.",
+        set: |draft, value| assign(&mut draft.defaults.listen.receiver.use_dlr, switch(value)),
+    },
+    Variable {
+        name: "PGM_DLR",
+        values: "off, upstream or off-tree",
+        help: "Receivers repair for others (designated local repairer) as long as they have their socket open: \
+               upstream for those behind them, which only native PGM does in the sender's name; off-tree for the router \
+               that polls for repairers. Default off.",
+        set: |draft, value| {
+            let role = match value {
+                "off" => None,
+                "upstream" => Some(DlrRole::Upstream),
+                "off-tree" => Some(DlrRole::OffTree),
+                _ => return None,
+            };
+            // The address follows with the interface.
+            let dlr = role.map(|role| DlrConfig::new(role, Ipv4Addr::UNSPECIFIED));
+            assign(&mut draft.defaults.listen.receiver.dlr, Some(dlr))
+        },
+    },
+    Variable {
+        name: "PGM_DLR_STORE",
+        values: "octets, with k, M or G",
+        help: "What a receiver keeps of each session to repair for others, after PGM_DLR. Default 10M.",
+        set: |draft, value| {
+            let octets = octets(value).and_then(|n| usize::try_from(n).ok())?;
+            if let Some(dlr) = &mut draft.defaults.listen.receiver.dlr {
+                dlr.store_bytes = octets;
+            }
+            Some(())
+        },
+    },
+    Variable {
         name: "PGM_GSO",
         values: SWITCH,
         help: "Let the kernel cut runs of equal UDP datagrams (UDP_SEGMENT). Default on.",
@@ -766,6 +832,12 @@ mod tests {
             ("PGM_MAX_APDU", "16M"),
             ("PGM_MEMORY", "64M"),
             ("PGM_PEER_EXPIRY", "10s"),
+            ("PGM_POLL", "auto"),
+            ("PGM_DUP_NAK_MAX", "0"),
+            ("PGM_NAK_COPY", "on"),
+            ("PGM_USE_DLR", "on"),
+            ("PGM_DLR", "off-tree"),
+            ("PGM_DLR_STORE", "50M"),
             ("PGM_GSO", "off"),
             ("PGM_FAULT_LOSS", "5%"),
             ("PGM_FAULT_SEED", "7"),
@@ -848,6 +920,9 @@ mod tests {
             (50, 3, 0)
         );
         assert_eq!(d.send.first_sqn, Some(4_294_967_000));
+        let dlr = defaults(&[("PGM_DLR_STORE", "50M"), ("PGM_DLR", "upstream")]);
+        let dlr = dlr.listen.receiver.dlr.expect("a DLR");
+        assert_eq!((dlr.role, dlr.store_bytes), (DlrRole::Upstream, 50_000_000));
         assert_eq!(d.exit_limit, Duration::from_millis(250));
         assert_eq!(d.send.linger_quiet, Duration::from_millis(250));
         for (value, linger) in [

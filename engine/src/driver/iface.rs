@@ -12,6 +12,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 pub(super) struct Interface {
     /// Its address: source address of what is sent, SPM_PATH, target of NAKs.
     pub addr: Ipv4Addr,
+    /// Bits of it that name its subnet.
+    pub prefix: u8,
     /// Kernel index.
     pub index: u32,
     /// Kernel name.
@@ -35,6 +37,7 @@ impl Interface {
         let mtu = found.mtu.min(if loopback { LOOPBACK_MTU } else { IP_MAX });
         Self {
             addr,
+            prefix: found.prefix,
             index: found.index,
             name: found.name.clone(),
             mtu,
@@ -139,6 +142,7 @@ mod tests {
                 name: name.to_owned(),
                 index,
                 addr: addr.into(),
+                prefix: 24,
                 flags,
                 mtu,
             })

@@ -74,6 +74,15 @@ pub(super) fn source(
     Ok([plain, alert])
 }
 
+/// Socket that sends with Router Alert and with the source address of others: what a DLR multicasts
+/// (RFC 3208 §9.5.2.1).
+pub(super) fn as_source() -> io::Result<EngineFd> {
+    let socket = socket()?;
+    sys::set_ip_options(socket.as_raw_fd(), ROUTER_ALERT)?;
+    sys::set_transparent(socket.as_raw_fd())?;
+    Ok(socket)
+}
+
 /// The TPDU of a received packet: what follows the IP header. `None` if the header is impossible.
 pub(super) fn strip_ip_header(packet: &[u8]) -> Option<&[u8]> {
     let header = usize::from(packet.first()? & 0x0f) * 4;

@@ -204,6 +204,12 @@ pub(super) fn set_ip_options(fd: RawFd, options: [u8; 4]) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, options)
 }
 
+/// IP_TRANSPARENT: packets may have a source address that is not this host's. Needs CAP_NET_RAW or
+/// CAP_NET_ADMIN.
+pub(super) fn set_transparent(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1 as libc::c_int)
+}
+
 /// A receive buffer of this many octets, or as much as the system allows.
 pub(super) fn set_receive_buffer(fd: RawFd, octets: libc::c_int) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, octets)
@@ -481,6 +487,8 @@ pub(super) struct InterfaceAddress {
     pub index: u32,
     /// The address.
     pub addr: Ipv4Addr,
+    /// Bits of it that name its subnet.
+    pub prefix: u8,
     /// IFF_*.
     pub flags: libc::c_int,
     /// Octets.
@@ -502,6 +510,8 @@ pub(super) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
         let Some(addr) = (unsafe { inet_addr(node.ifa_addr) }) else {
             continue;
         };
+        // SAFETY: as the address; the family of a netmask may be missing, then it is no subnet's.
+        let mask = unsafe { inet_addr(node.ifa_netmask) }.unwrap_or(Ipv4Addr::BROADCAST);
         // SAFETY: the name of a node is a NUL-terminated string.
         let name = unsafe { CStr::from_ptr(node.ifa_name) };
         // SAFETY: `name` is a NUL-terminated string.
@@ -514,6 +524,7 @@ pub(super) fn interface_addresses() -> io::Result<Vec<InterfaceAddress>> {
                 name: name.to_string_lossy().into_owned(),
                 index,
                 addr,
+                prefix: u32::from(mask).leading_ones() as u8,
                 flags: node.ifa_flags.cast_signed(),
                 mtu,
             });

@@ -7,12 +7,13 @@ mod schedule;
 mod sessions;
 mod sources;
 
+pub use crate::Arrival;
 use crate::Transmit;
 use crate::num::Tsi;
 use crate::receiver::{Read, ReceiverConfig};
 use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::{EndpointStats, ReceiverStats, SourceStats};
-use crate::wire::{Rst, Tpdu};
+use crate::wire::{Body, Rst, Tpdu};
 use bytes::Bytes;
 use schedule::{Key, Schedule};
 use sessions::{Outcome, Sessions};
@@ -52,15 +53,6 @@ pub struct ListenConfig {
     pub dport: u16,
     /// Timers and limits of its sessions.
     pub receiver: ReceiverConfig,
-}
-
-/// Where a TPDU came from and to, as the network layer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Source address.
-    pub from: Ipv4Addr,
-    /// Group it was received on; `None` when it came by unicast.
-    pub group: Option<Ipv4Addr>,
 }
 
 /// What became of a TPDU.
@@ -243,9 +235,15 @@ impl Endpoint {
                 .handle_tpdu(now, id, arrival.from, &tpdu, &mut self.cx)
         });
         // What other receivers multicast (NAK, SPMR) silences ours. By unicast it was meant for a
-        // source alone.
+        // source alone, or for who repairs in its place.
         let to_sessions = if upstream && arrival.group.is_none() {
-            Outcome::Unknown
+            match tpdu.body {
+                Body::Nak(_) if owner.is_none() => {
+                    self.sessions
+                        .handle_redirected(now, &arrival, &tpdu, &mut self.cx)
+                }
+                _ => Outcome::Unknown,
+            }
         } else {
             self.sessions
                 .handle_tpdu(now, &arrival, &tpdu, &mut self.cx)
@@ -314,6 +312,12 @@ impl Endpoint {
     #[must_use]
     pub fn session_stats(&self, now: Instant, id: SessionId) -> Option<ReceiverStats> {
         self.sessions.stats(now, id)
+    }
+
+    /// Whether the session answers NAKs in its source's place.
+    #[must_use]
+    pub fn is_dlr(&self, id: SessionId) -> bool {
+        self.sessions.is_dlr(id)
     }
 
     /// Peers tracked now, sessions that ended and are not closed included.

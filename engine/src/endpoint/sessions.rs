@@ -84,6 +84,8 @@ pub(super) struct Sessions {
     max_peers: usize,
     max_bytes: usize,
     rng: fastrand::Rng,
+    /// RFC 3208 §14.5 (P-01): RAND_NODE_ID, chosen once.
+    node_id: u32,
     listeners: BTreeMap<ListenerId, Listener>,
     /// Listeners by group and port. Shared, so that a packet can visit them while peers change.
     by_address: HashMap<(Ipv4Addr, u16), Arc<[ListenerId]>>,
@@ -103,6 +105,7 @@ impl Sessions {
             max_peers,
             max_bytes,
             rng: fastrand::Rng::with_seed(seed),
+            node_id: fastrand::Rng::with_seed(!seed).u32(..),
             listeners: BTreeMap::new(),
             by_address: HashMap::new(),
             peers: HashMap::new(),
@@ -212,6 +215,32 @@ impl Sessions {
         outcome
     }
 
+    /// A NAK by unicast for a source that is not ours: for the session that repairs for it (RFC 3208 §9.5.2).
+    pub(super) fn handle_redirected(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        tpdu: &Tpdu<'_>,
+        cx: &mut Context,
+    ) -> Outcome {
+        let (tsi, port) = (tpdu.tsi(), tpdu.data_port());
+        let repairer = self.listeners.iter().find_map(|(id, listener)| {
+            let wanted = listener.config.dport == port && listener.config.receiver.dlr.is_some();
+            match self.peers.get(&(*id, tsi)) {
+                Some(Place::Live(session)) if wanted => Some(*session),
+                _ => None,
+            }
+        });
+        let Some(session) = repairer.and_then(|id| self.sessions.get_mut(&id)) else {
+            return Outcome::Unknown;
+        };
+        session.peer.handle_arrival(now, arrival, tpdu);
+        if let Some(id) = repairer {
+            self.settle(now, id, cx);
+        }
+        Outcome::Taken
+    }
+
     fn handle_at(
         &mut self,
         now: Instant,
@@ -247,11 +276,14 @@ impl Sessions {
             return Outcome::Unknown;
         };
         if !tpdu.body.is_upstream() {
-            if !is_from_source(session.source, arrival) {
+            // RFC 3208 §10: only the source's address is believed, but for what `believes` says.
+            if !session.peer.believes(arrival, tpdu) {
                 cx.stats.spoofed += 1;
                 return Outcome::Refused;
             }
-            session.heard = now;
+            if arrival.from == session.source {
+                session.heard = now;
+            }
         }
         // The packet its window waits for a session gets even when its share is full; only an APDU under
         // assembly may so outgrow it, and that is bounded here.
@@ -263,7 +295,7 @@ impl Sessions {
             return Outcome::Refused;
         }
         let before = session.peer.dropped();
-        session.peer.handle_tpdu(now, tpdu);
+        session.peer.handle_arrival(now, arrival, tpdu);
         cx.stats.unusable += session.peer.dropped() - before;
         self.settle(now, id, cx);
         Outcome::Taken
@@ -325,8 +357,9 @@ impl Sessions {
             to: emitted.to,
             via: Via::Session(id),
             len: emitted.len,
-            router_alert: false,
+            router_alert: emitted.router_alert,
             ttl: emitted.ttl,
+            source: emitted.source,
         })
     }
 
@@ -334,6 +367,11 @@ impl Sessions {
         self.sessions
             .get(&id)
             .map(|session| session.peer.stats(now))
+    }
+
+    pub(super) fn is_dlr(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(&id);
+        session.is_some_and(|session| session.peer.is_dlr())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -411,7 +449,8 @@ impl Sessions {
         }
         let id = self.next_id();
         let (tsi, seed) = (tpdu.tsi(), self.rng.u64(..));
-        let peer = Peer::new(receiver, tsi, dport, arrival.from, group, now, seed);
+        let peer = Peer::new(receiver, tsi, dport, arrival.from, group, now, seed)
+            .with_node_id(self.node_id);
         self.dig_up(key);
         self.peers.insert(key, Place::Live(id));
         self.candidates.insert(id);
@@ -574,12 +613,4 @@ fn wants(
 
 fn is_data(tpdu: &Tpdu<'_>) -> bool {
     matches!(tpdu.body, Body::Odata(_) | Body::Rdata(_))
-}
-
-/// Policy for downstream packets of a known TSI: only its source's address is believed (RFC 3208 §10 ).
-///
-/// Network elements and upstream DLRs send with the source's address too (RFC 3208 §7, §9.5). Only
-/// repairs and NCFs of an off-tree DLR would not, and those come by unicast to its parent, not to us.
-fn is_from_source(source: Ipv4Addr, arrival: &Arrival) -> bool {
-    arrival.from == source
 }

@@ -161,14 +161,15 @@ impl Sources {
                 entry.source.poll_timeout(),
             ),
         }
-        let to = Destination::Group(entry.source.config().group);
+        let group = Destination::Group(entry.source.config().group);
         self.report(now, id, cx);
         emitted.map(|emitted| Transmit {
-            to,
+            to: emitted.to_host.map_or(group, Destination::Host),
             via: Via::Source(id),
             len: emitted.len,
             router_alert: emitted.router_alert,
             ttl: None,
+            source: None,
         })
     }
 

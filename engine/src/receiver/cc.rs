@@ -288,7 +288,7 @@ impl Peer {
             ..Options::default()
         };
         self.counters.plain.acks_sent += 1;
-        Some(self.emit(Body::Ack(ack), options, false, out))
+        Some(self.emit(Body::Ack(ack), options, &[], out))
     }
 
     /// A NAK for the sake of what goes with it.

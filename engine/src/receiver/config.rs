@@ -1,5 +1,6 @@
 //! What a receiver may be told: timers, retries, limits.
 
+use super::DlrConfig;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -33,6 +34,25 @@ pub enum ParityNaks {
     On,
     /// Never: each lost packet is asked for by itself. Parity that comes is used all the same.
     Off,
+}
+
+/// A directly connected IP subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// An address of it, ours for instance.
+    pub addr: Ipv4Addr,
+    /// Bits that all its addresses have in common, 0..=32.
+    pub prefix: u8,
+}
+
+impl Subnet {
+    /// Whether an address is of it.
+    #[must_use]
+    pub fn contains(&self, addr: Ipv4Addr) -> bool {
+        let host_bits = 32 - u32::from(self.prefix.min(32));
+        let differing = u32::from(self.addr) ^ u32::from(addr);
+        differing.checked_shr(host_bits).unwrap_or(0) == 0
+    }
 }
 
 /// Timers and limits of a receiver. The defaults suit a LAN.
@@ -75,6 +95,19 @@ pub struct ReceiverConfig {
     pub continue_on_loss: bool,
     /// PGM_FEC_PARITY_NAKS: when to ask for parity.
     pub parity_naks: ParityNaks,
+    /// RFC 3208 §6.3: multicast a copy of each NAK with TTL 1 if the parent is not directly connected. Off
+    /// by default: where SPM_PATH is the source or of one of `subnets`, it would be sent for nothing.
+    pub nak_copy: bool,
+    /// Direct NAKs to a local repairer that advertises itself (RFC 3208 §9.5.4). Off by default: the RFC
+    /// leaves it open, and whoever can multicast to the group could have all NAKs sent to itself.
+    pub use_dlr: bool,
+    /// Where we are: a DLR of these is of no use to us.
+    pub subnets: Vec<Subnet>,
+    /// Be a local repairer for each session of this listener. Off by default.
+    pub dlr: Option<DlrConfig>,
+    /// Packets with the source's address can be sent: a DLR's to the group, and the copy of an NCF that
+    /// tells the neighbours of an unreachable parent (RFC 3208 §9.5.2.1, §15.3.2).
+    pub as_source: bool,
 }
 
 impl ReceiverConfig {
@@ -82,6 +115,12 @@ impl ReceiverConfig {
     #[must_use]
     pub fn tolerates_loss(&self) -> bool {
         self.continue_on_loss || self.listen_only
+    }
+
+    /// Whether an address is of one of our subnets.
+    #[must_use]
+    pub fn is_local(&self, addr: Ipv4Addr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.contains(addr))
     }
 }
 
@@ -110,6 +149,11 @@ impl Default for ReceiverConfig {
             unordered: false,
             continue_on_loss: false,
             parity_naks: ParityNaks::default(),
+            nak_copy: false,
+            use_dlr: false,
+            subnets: Vec::new(),
+            dlr: None,
+            as_source: false,
         }
     }
 }

@@ -104,6 +104,7 @@ impl Peer {
         }
         self.counters.plain.recovered_by_parity += 1;
         self.on_taken(sqn, fragment.as_ref(), len);
+        self.keep_for_repairs(sqn, None);
         if is_fin {
             self.finish(self.rxw.lead().next(), Read::Fin);
         }

@@ -5,6 +5,7 @@ use super::waits::Waits;
 use crate::num::Sqn;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// Restarts of a wait, and NAKs suppressed, by what others send for one SQN over its whole recovery.
@@ -41,6 +42,10 @@ pub(super) struct Gap {
     restarts: u8,
     /// When a repair was first asked for, by us or by somebody else.
     asked: Option<Instant>,
+    /// The DLR that was asked for it, once.
+    pub(super) dlr: Option<Ipv4Addr>,
+    /// Our outstanding NAK is there, and not at the parent.
+    pub(super) at_dlr: bool,
 }
 
 /// What follows from a timer.
@@ -50,6 +55,10 @@ pub(super) enum Step {
     Nak,
     /// Into a fresh random back-off.
     BackOff,
+    /// The same, and then to the parent: the DLR did not confirm.
+    DlrSilent,
+    /// The same: the DLR confirmed and did not repair.
+    DlrFailed,
     /// Wait until the new deadline.
     Wait,
     /// Given up.
@@ -76,6 +85,8 @@ impl Gap {
             data_tries: 0,
             restarts: 0,
             asked: None,
+            dlr: None,
+            at_dlr: false,
         }
     }
 
@@ -117,6 +128,16 @@ impl Gap {
                 return Step::Nak;
             }
             State::Due | State::Group => return Step::Wait,
+            // RFC 3208 §9.5.4: what the DLR does not do counts for no retry at the parent.
+            State::WaitNcf | State::WaitData if self.at_dlr => {
+                let silent = self.state == State::WaitNcf;
+                (self.at_dlr, self.state) = (false, State::BackOff);
+                return if silent {
+                    Step::DlrSilent
+                } else {
+                    Step::DlrFailed
+                };
+            }
             // §6.3.
             State::WaitNcf => {
                 self.ncf_tries += 1;
@@ -143,11 +164,17 @@ impl Gap {
         Step::BackOff
     }
 
-    /// Our NAK goes out now.
-    pub(super) fn on_sent(&mut self, now: Instant, waits: &Waits) {
+    /// Our NAK goes out now, to the parent or to a DLR.
+    pub(super) fn on_sent(&mut self, now: Instant, waits: &Waits, dlr: Option<Ipv4Addr>) {
         self.state = State::WaitNcf;
-        self.deadline = now + waits.rpt_ivl(self.ncf_tries);
+        let wait = match dlr {
+            Some(_) => waits.dlr_rpt_ivl(),
+            None => waits.rpt_ivl(self.ncf_tries),
+        };
+        self.deadline = now + wait;
         self.asked.get_or_insert(now);
+        self.at_dlr = dlr.is_some();
+        self.dlr = dlr.or(self.dlr);
     }
 
     /// How long the repair that came took, if it is the answer to the first request.

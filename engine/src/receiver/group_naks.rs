@@ -445,8 +445,8 @@ impl Repair {
                     arm_group(&mut self.group_naks.timers, start, gap);
                 }
             }
-            // Parity alone has failed: that is no reason to lose anything.
-            Step::BackOff | Step::Lost(_) => {
+            // Parity alone has failed: that is no reason to lose anything. No DLR is asked for any.
+            Step::BackOff | Step::DlrSilent | Step::DlrFailed | Step::Lost(_) => {
                 if data_tries == 0 {
                     let unanswered = &mut self.group_naks.unanswered;
                     *unanswered = unanswered.saturating_add(1);
@@ -507,7 +507,7 @@ impl Repair {
             if let Some((Purpose::Parity, gap)) = &mut group.wait
                 && gap.state == State::Due
             {
-                gap.on_sent(now, &self.waits);
+                gap.on_sent(now, &self.waits, None);
                 arm_group(&mut self.group_naks.timers, start, gap);
                 list.push(grouping.nak_sqn(start, tally.wanted));
             }

@@ -3,16 +3,13 @@
 use super::fec::form_of;
 use super::join::{self, Phase, Spmr};
 use super::rxw::{Offer, Packet};
-use super::{Peer, Read, ResetReason};
+use super::{DlrRole, Peer, Read, ResetReason, poll};
 use crate::num::{Nla, Sqn};
-use crate::wire::{self, Data, Fragment, Nak, Options, Spm, Tpdu, Window};
+use crate::wire::{self, Data, Fragment, Nak, Options, Poll, Spm, Tpdu, Window};
 use bytes::Bytes;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Bounds of an advertised NAK_BO_IVL: what the network says is honoured within them (RFC 3208 §10).
-const NAK_BO_IVL_MIN: Duration = Duration::from_micros(100);
-const NAK_BO_IVL_MAX: Duration = Duration::from_secs(5);
 /// What an SPM has before its options beyond what a data packet has, octets (RFC 3208 §8.1, IPv4).
 const SPM_BEYOND_DATA: usize = 12;
 
@@ -58,12 +55,17 @@ impl Peer {
         let packet = || Packet::new(Bytes::copy_from_slice(payload), fragment, marks);
         let gap = self.rxw.gap(data.sqn).filter(|_| is_repair);
         let took = gap.and_then(|gap| gap.repair_took(now));
+        let by_dlr = gap.is_some_and(|gap| gap.at_dlr);
         match self.offer(data.sqn, len, packet) {
             Offer::Taken => {
                 if is_repair {
                     self.repair.on_repair(now, data.sqn, took);
+                    if by_dlr {
+                        self.redirect.on_repair();
+                    }
                 }
                 self.on_taken(data.sqn, fragment.as_ref(), len);
+                self.keep_for_repairs(data.sqn, tpdu.options.curr_tgsize);
                 self.on_data_of_group(now, data.sqn);
             }
             Offer::Duplicate => self.counters.plain.duplicates += 1,
@@ -144,9 +146,7 @@ impl Peer {
             .on_tpdu(now, wire::data_overhead(options) + SPM_BEYOND_DATA);
         self.counters.plain.spms_received += 1;
         if options.nbr_unreach {
-            // §15.3.2: such an SPM repeats the SPM_SQN of a regular one and has no window.
-            self.unreachable |= self.path.is_some_and(|path| Nla::V4(path) == spm.path);
-            return;
+            return self.on_unreach_spm(spm);
         }
         // §6.2.
         if self
@@ -163,8 +163,10 @@ impl Peer {
         // §6.2.
         self.path = Some(self.nak_address(spm.path));
         self.unreachable = false;
+        self.warning = None;
         // §13.5.
         self.spmr = Spmr::Idle;
+        self.learn_bounds(options);
         self.learn_nak_bo_ivl(options);
         self.on_parity_prm(now, options);
         self.cc.on_spm(spm.window, options);
@@ -210,11 +212,6 @@ impl Peer {
 
     pub(super) fn on_ncf(&mut self, now: Instant, ncf: &Nak, tpdu: &Tpdu<'_>) {
         self.counters.plain.ncfs_received += 1;
-        if tpdu.options.nbr_unreach {
-            let parent = self.path.map(Nla::V4);
-            self.unreachable |= parent.is_some() && parent == tpdu.options.path_nla;
-            return;
-        }
         self.learn_nak_bo_ivl(&tpdu.options);
         if self.phase != Phase::Open {
             return;
@@ -223,6 +220,7 @@ impl Peer {
             self.on_parity_ncf(now, ncf);
             return;
         }
+        self.tell_dlr_of_ncf(now, ncf);
         // §6.3: an NCF for an SQN nobody told us of proves that it exists. Inside our window only: it
         // is the one packet that could move the lead without carrying data or a window.
         for sqn in ncf.sqns() {
@@ -252,6 +250,18 @@ impl Peer {
         }
     }
 
+    pub(super) fn on_poll(&mut self, now: Instant, poll: &Poll) {
+        self.counters.plain.polls_received += 1;
+        let dlr = self.dlr.as_ref().map(|dlr| dlr.role());
+        let is_dlr = dlr == Some(DlrRole::OffTree);
+        let patience = self.config.peer_expiry;
+        // Who cannot be answered has no children here: an IPv6 parent, a group, nobody.
+        if let Some(to) = poll::host(poll.path, self.source) {
+            self.polled
+                .on_poll(now, poll, to, is_dlr, patience, &mut self.rng);
+        }
+    }
+
     /// OPT_JOIN offers repairs of what we missed; who asks for none has no use for it.
     fn usable_join(&self, join: Option<Sqn>) -> Option<Sqn> {
         join.filter(|_| !self.config.listen_only)
@@ -269,30 +279,10 @@ impl Peer {
             Nla::V6(_) => self.source,
         }
     }
-
-    fn learn_nak_bo_ivl(&mut self, options: &Options) {
-        let Some(advertised) = options.nak_bo_ivl else {
-            return;
-        };
-        // §15.2.2: derived from a poll, it is good only for who saw that poll or an earlier one.
-        let sqn = advertised.ivl_sqn;
-        let usable = sqn == Sqn(0) || self.poll_sqn.is_some_and(|seen| sqn.since(seen) >= 0);
-        if !usable {
-            self.repair.set_nak_bo_ivl(self.config.nak_bo_ivl);
-            return;
-        }
-        let mut ivl = Duration::from_micros(advertised.ivl.into());
-        if let Some(range) = options.nak_bo_rng {
-            let micros = |n: u32| Duration::from_micros(n.into());
-            ivl = ivl.min(micros(range.max)).max(micros(range.min));
-        }
-        self.repair
-            .set_nak_bo_ivl(ivl.clamp(NAK_BO_IVL_MIN, NAK_BO_IVL_MAX));
-    }
 }
 
 /// Whether this can be the address of a host on the way from `source`.
-fn is_host(path: Ipv4Addr, source: Ipv4Addr) -> bool {
+pub(super) fn is_host(path: Ipv4Addr, source: Ipv4Addr) -> bool {
     let [first, ..] = path.octets();
     (1..224).contains(&first) && (!path.is_loopback() || source.is_loopback())
 }

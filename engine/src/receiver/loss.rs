@@ -7,6 +7,9 @@ use crate::num::Sqn;
 impl Peer {
     /// The source's trailing edge: what we miss before it is lost (RFC 3208 §3.4, §6.3 ).
     pub(super) fn advance_trail(&mut self, trail: Sqn) {
+        if let Some(dlr) = &mut self.dlr {
+            dlr.on_trail(trail);
+        }
         let edge = self.rxw.edge();
         if !trail.is_newer_than(edge) || self.is_ended() {
             return;

@@ -20,37 +20,53 @@
 //! | `cc` | loss, ACKs, reports on the network in NAKs |
 //! | `loss` | what unrecoverable loss means: the end, or a gap |
 //! | `unordered` | APDUs given before their turn |
+//! | `poll` | answers to POLLs |
+//! | `implosion` | the advertised back-off interval; parents that reach nobody |
+//! | `redirect` | a local repairer (DLR) in the parent's place |
+//! | `dlr` | being one |
+//! | `emit` | packets to the network |
 
 mod cc;
 mod config;
 mod counters;
+mod dlr;
+mod emit;
 mod fec;
 mod gap;
 mod group_naks;
 mod groups;
+mod implosion;
 mod inbound;
 mod join;
 mod loss;
 mod parity;
+mod poll;
 mod reassembly;
+mod redirect;
 mod repair;
 mod rxw;
 mod unordered;
 mod waits;
 
-pub use config::{ParityNaks, ReceiverConfig, SourceFilter};
+pub use config::{ParityNaks, ReceiverConfig, SourceFilter, Subnet};
+pub use dlr::{DlrConfig, DlrRole};
+pub use emit::Emitted;
 
-use crate::Destination;
-use crate::num::{Nla, Sqn, Tsi};
+use crate::num::{Sqn, Tsi};
 use crate::stats::ReceiverStats;
 use crate::wire::{Body, Nak, Options, Tpdu};
+use crate::{Arrival, Destination};
 use bytes::Bytes;
 use cc::Cc;
 use counters::Counters;
+use dlr::Dlr;
 use gap::State;
+use implosion::Bounds;
 use join::{Copy, Phase, Spmr};
+use poll::Polled;
 use reassembly::Assembly;
-use repair::{NakList, Repair, newer};
+use redirect::Redirect;
+use repair::{Repair, newer};
 use rxw::Rxw;
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -60,6 +76,9 @@ use unordered::Early;
 /// their gaps must fit beside them: enough unless TSDUs are tiny.
 const SLOT_SHARE: usize = 4;
 const SLOT_SHARE_SHORT: usize = 8;
+
+/// Share of a session's budget that a DLR's store may take while memory is short.
+const STORE_SHARE_SHORT: usize = 16;
 
 /// What [`Peer::read`] returns, in stream order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +141,15 @@ pub struct Peer {
     path: Option<Ipv4Addr>,
     /// The path said OPT_NBR_UNREACH: no NAK until a regular SPM.
     unreachable: bool,
-    /// SQN of the last POLL with round 0.
-    poll_sqn: Option<Sqn>,
+    /// The NCF that said so, for the neighbours.
+    warning: Option<Box<Nak>>,
+    /// Of the advertised NAK_BO_IVL.
+    bounds: Bounds,
+    polled: Polled,
+    redirect: Redirect,
+    /// The NAK just sent, for a copy with TTL 1 to the group.
+    nak_copy: Option<Box<Nak>>,
+    dlr: Option<Box<Dlr>>,
     spmr: Spmr,
     cc: Cc,
     rng: fastrand::Rng,
@@ -139,17 +165,6 @@ struct End {
     /// First SQN that is not delivered any more.
     at: Sqn,
     read: Read,
-}
-
-/// What `poll_transmit` appended and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emitted {
-    /// Octets appended.
-    pub len: usize,
-    /// Unicast target, or the group (SPMR copy with TTL 1).
-    pub to: Destination,
-    /// TTL if restricted.
-    pub ttl: Option<u8>,
 }
 
 impl Peer {
@@ -172,6 +187,8 @@ impl Peer {
         };
         Self {
             rxw: Rxw::new(config.rxw_sqns, config.rxw_bytes),
+            polled: Polled::new(fastrand::Rng::with_seed(!seed).u32(..)),
+            dlr: config.dlr.clone().map(|dlr| Box::new(Dlr::new(dlr, now))),
             repair: Repair::new(&config, now, rng.fork()),
             config,
             tsi,
@@ -187,7 +204,10 @@ impl Peer {
             spm_sqn: None,
             path: None,
             unreachable: false,
-            poll_sqn: None,
+            warning: None,
+            bounds: Bounds::default(),
+            redirect: Redirect::default(),
+            nak_copy: None,
             spmr: Spmr::Idle,
             cc: Cc::new(nla),
             rng,
@@ -197,18 +217,53 @@ impl Peer {
         }
     }
 
-    /// A packet of this session, whichever type: SPM, ODATA, RDATA, NCF, or another receiver's NAK or
-    /// SPMR. The caller has checked that downstream packets come from the session's source.
+    /// RAND_NODE_ID of the host: the same for all its sessions (RFC 3208 §14.5, P-01).
+    #[must_use]
+    pub fn with_node_id(mut self, node_id: u32) -> Self {
+        self.polled = Polled::new(node_id);
+        self
+    }
+
+    /// [`Self::handle_arrival`] of what the source sent to the group.
     pub fn handle_tpdu(&mut self, now: Instant, tpdu: &Tpdu<'_>) {
+        let arrival = Arrival {
+            from: self.source,
+            group: Some(self.group),
+        };
+        self.handle_arrival(now, &arrival, tpdu);
+    }
+
+    /// Whether a downstream packet that came from there is to be handled: the source's, and the few that
+    /// have reason to come from elsewhere.
+    #[must_use]
+    pub fn believes(&self, arrival: &Arrival, tpdu: &Tpdu<'_>) -> bool {
+        arrival.from == self.source
+            || self.is_warning(arrival, tpdu)
+            || self.is_dlrs_answer(arrival, tpdu)
+    }
+
+    /// A packet of this session, whichever type: SPM, ODATA, RDATA, NCF, POLL, or another receiver's NAK,
+    /// POLR or SPMR. The caller has asked [`Self::believes`] about downstream packets.
+    pub fn handle_arrival(&mut self, now: Instant, arrival: &Arrival, tpdu: &Tpdu<'_>) {
+        let is_stranger = arrival.from != self.source;
         match &tpdu.body {
+            Body::Ncf(ncf) if tpdu.options.nbr_unreach => {
+                self.counters.plain.ncfs_received += 1;
+                self.on_unreach_ncf(arrival, ncf, &tpdu.options);
+            }
+            Body::Ncf(ncf) if is_stranger => self.on_dlrs_ncf(now, arrival, ncf),
+            Body::Rdata(data) if is_stranger => self.on_dlrs_rdata(now, *data, tpdu),
+            Body::Nak(_) if arrival.group.is_none() => self.on_redirected_nak(now, arrival, tpdu),
             Body::Odata(data) => self.on_data(now, *data, tpdu, false),
             Body::Rdata(data) => self.on_data(now, *data, tpdu, true),
             Body::Spm(spm) => self.on_spm(now, spm, &tpdu.options),
             Body::Ncf(ncf) => self.on_ncf(now, ncf, tpdu),
             Body::Nak(nak) => self.on_nak(now, nak, tpdu),
             Body::Spmr => self.spmr.on_heard(now, &self.config),
-            Body::Poll(poll) if poll.round == 0 => self.poll_sqn = Some(poll.sqn),
-            Body::Poll(_) | Body::Polr(_) | Body::Nnak(_) | Body::Ack(_) => {}
+            // To the group, or it is no poll.
+            Body::Poll(poll) if arrival.group.is_some() => self.on_poll(now, poll),
+            Body::Polr(_) => self.on_polr(now, arrival, &tpdu.options),
+            Body::Poll(_) | Body::Nnak(_) | Body::Ack(_) => {}
         }
     }
 
@@ -225,9 +280,11 @@ impl Peer {
         {
             self.begin(self.rxw.base(), None);
         }
+        self.dlr.take_if(|dlr| dlr.is_done(now));
         self.spmr.on_timeout(now, &self.config, &mut self.rng);
         self.cc.on_timeout(now);
         let lost = self.repair.on_timeout(now, &mut self.rxw);
+        self.on_dlr_failures(now, &lost);
         if !lost.sqns.is_empty() {
             self.on_lost(lost);
         }
@@ -237,8 +294,12 @@ impl Peer {
     /// When `handle_timeout` has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_ended() || self.silent {
+        let dlr = self.dlr.as_ref().and_then(|dlr| dlr.next_timeout());
+        if self.silent {
             return None;
+        }
+        if self.is_ended() {
+            return dlr;
         }
         let hold = match self.phase {
             Phase::Holding { until } => Some(until),
@@ -251,38 +312,56 @@ impl Peer {
             self.cc.next_timeout(),
             hold,
             expiry,
+            self.polled.next_timeout(),
+            dlr,
         ];
         timers.into_iter().flatten().min()
     }
 
-    /// Append the next ACK, NAK or SPMR.
+    /// Append the next packet: ACK, NAK, SPMR, POLR, and what a DLR sends.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
-        if self.is_ended() || self.silent || self.config.listen_only {
+        if self.silent || self.config.listen_only {
+            return None;
+        }
+        if let Some(emitted) = self.emit_dlr(now, out) {
+            return Some(emitted);
+        }
+        if self.is_ended() {
             return None;
         }
         if let Some(len) = self.emit_ack(now, out) {
-            let to = Destination::Host(self.source);
-            return Some(Emitted { len, to, ttl: None });
+            return Some(Emitted::plain(len, Destination::Host(self.source)));
+        }
+        if let Some(emitted) = self.emit_warning(out) {
+            return Some(emitted);
+        }
+        if let Some(nak) = self.nak_copy.take() {
+            return Some(self.emit_nak_copy(now, *nak, out));
         }
         if let Some(path) = self.path.filter(|_| !self.unreachable) {
-            if let Some(list) = self.repair.next_nak(now, &mut self.rxw) {
-                return Some(self.emit_nak(now, &list, false, path, out));
+            let dlr = self.redirect.dlr();
+            if let Some((list, to)) = self.repair.next_nak(now, &mut self.rxw, dlr) {
+                return Some(self.emit_nak(now, &list, to, path, out));
             }
+            // RFC 3208 §9.5.3.1: not to a DLR, which does not make any (D-06).
             if let Some(list) = self.repair.next_parity_nak(now, &self.rxw) {
-                return Some(self.emit_nak(now, &list, true, path, out));
+                return Some(self.emit_parity_nak(now, &list, path, out));
             }
             if let Some(nak) = self.election_nak() {
                 return Some(self.emit_report(now, nak, false, path, out));
             }
         }
+        if let Some(reply) = self.polled.take_due(now) {
+            return Some(self.emit_polr(reply, out));
+        }
         let (to, ttl) = match self.spmr.next_copy(now, &self.config)? {
             Copy::Group => (Destination::Group(self.group), Some(1)),
             Copy::Source => (Destination::Host(self.source), None),
         };
+        let len = self.emit(Body::Spmr, Options::default(), &[], out);
         Some(Emitted {
-            len: self.emit(Body::Spmr, Options::default(), false, out),
-            to,
             ttl,
+            ..Emitted::plain(len, to)
         })
     }
 
@@ -339,7 +418,8 @@ impl Peer {
     /// all is here or given up). What was received may still be read.
     #[must_use]
     pub fn is_expired(&self, now: Instant) -> bool {
-        self.is_ended() || self.is_silent(now)
+        let repairs = self.dlr.as_ref().is_some_and(|dlr| !dlr.is_done(now));
+        (self.is_ended() && !repairs) || self.is_silent(now)
     }
 
     /// No more than this may be held from now on, of TSDUs and of slots. `is_short`: the endpoint's memory is
@@ -352,13 +432,20 @@ impl Peer {
         self.rxw.set_limit_slots(slots);
         self.rxw.set_limit_bytes(window.min(self.config.rxw_bytes));
         self.assembly.set_lean(is_short);
+        if let Some(dlr) = &mut self.dlr {
+            dlr.set_limit(match is_short {
+                true => bytes / STORE_SHARE_SHORT,
+                false => usize::MAX,
+            });
+        }
     }
 
-    /// Octets of TSDUs held in the window, of what FEC needs beside it, and of the APDU under assembly, for
-    /// the endpoint's budget.
+    /// Octets of TSDUs held in the window, of what FEC needs beside it, of the APDU under assembly and of a
+    /// DLR's store, for the endpoint's budget.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
-        self.rxw.bytes() + self.repair.groups.octets() + self.assembly.bytes()
+        let store = self.dlr.as_ref().map_or(0, |dlr| dlr.octets());
+        self.rxw.bytes() + self.repair.groups.octets() + self.assembly.bytes() + store
     }
 
     /// Octets the window's slots and their timers take, for the endpoint's budget: one packet far ahead makes
@@ -451,6 +538,11 @@ impl Peer {
         }
         self.repair.on_gaps_closed(&mut self.rxw);
         self.early.settle(&self.rxw);
+        if self.is_ended()
+            && let Some(dlr) = &mut self.dlr
+        {
+            dlr.on_ended(now);
+        }
     }
 
     /// Take out of the window what is not an APDU by itself, until something can be read.
@@ -531,67 +623,5 @@ impl Peer {
 
     fn is_silent(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_heard) >= self.config.peer_expiry
-    }
-}
-
-/// Packets to the network.
-impl Peer {
-    /// RFC 3208 §6.3, §8.3. Never a copy to the group: whether the parent is directly connected is
-    /// not known here, and its NCF tells the others.
-    fn emit_nak(
-        &mut self,
-        now: Instant,
-        list: &NakList,
-        parity: bool,
-        path: Ipv4Addr,
-        out: &mut Vec<u8>,
-    ) -> Emitted {
-        match parity {
-            true => self.counters.plain.parity_naks_sent += list.len() as u64,
-            false => self.counters.plain.selective_naks_sent += list.len() as u64,
-        }
-        let nak = Nak {
-            sqn: list[0],
-            list: list[1..].iter().copied().collect(),
-            source: Nla::V4(self.source),
-            group: Nla::V4(self.group),
-        };
-        self.emit_report(now, nak, parity, path, out)
-    }
-
-    /// A NAK with what it says of the network.
-    fn emit_report(
-        &mut self,
-        now: Instant,
-        nak: Nak,
-        parity: bool,
-        path: Ipv4Addr,
-        out: &mut Vec<u8>,
-    ) -> Emitted {
-        self.counters.plain.naks_sent += 1;
-        let options = self.cc.nak_options(now, self.rxw.lead());
-        let len = self.emit(Body::Nak(nak), options, parity, out);
-        Emitted {
-            len,
-            to: Destination::Host(path),
-            ttl: None,
-        }
-    }
-
-    fn emit(&self, body: Body, options: Options, parity: bool, out: &mut Vec<u8>) -> usize {
-        let before = out.len();
-        let tpdu = Tpdu {
-            // Upstream: ports swapped, the source's TSI (RFC 3208 §3.1, §8.3 (G-17, G-18)).
-            sport: self.dport,
-            dport: self.tsi.sport,
-            gsi: self.tsi.gsi,
-            parity,
-            var_pktlen: false,
-            body,
-            options,
-            payload: &[],
-        };
-        tpdu.emit(out);
-        out.len() - before
     }
 }

@@ -12,6 +12,7 @@ use crate::num::Sqn;
 use crate::receiver::ReceiverConfig;
 use crate::wire::NAK_LIST_MAX;
 use arrayvec::ArrayVec;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// Most SQNs under recovery at once, the oldest first. The rest of a long loss waits its turn: the
@@ -29,6 +30,9 @@ pub(super) struct Lost {
     pub(super) by_ncf_retries: u64,
     pub(super) by_data_retries: u64,
     pub(super) unasked: u64,
+    /// A DLR did not confirm; these it confirmed and did not repair. None of them is lost.
+    pub(super) dlr_silent: bool,
+    pub(super) dlr_failures: u32,
 }
 
 #[derive(Debug)]
@@ -176,9 +180,12 @@ impl Repair {
                 let repaired = self.repaired;
                 let is_busy =
                     |ivl| repaired.is_some_and(|(at, r)| at + ivl > now && sqn.is_newer_than(r));
-                match gap.on_timeout(now, &self.waits, is_busy) {
+                let step = gap.on_timeout(now, &self.waits, is_busy);
+                lost.dlr_silent |= step == Step::DlrSilent;
+                lost.dlr_failures += u32::from(step == Step::DlrFailed);
+                match step {
                     Step::Nak => self.due.push(sqn),
-                    Step::BackOff => {
+                    Step::BackOff | Step::DlrSilent | Step::DlrFailed => {
                         gap.deadline = *back_off.get_or_insert_with(|| self.back_off.draw(now));
                         self.timers.arm(sqn, gap);
                     }
@@ -204,21 +211,33 @@ impl Repair {
         lost
     }
 
-    /// The SQNs of the next NAK, now on their way, ordered (RFC 3208 §9.3 (O-12)). Several packets go oldest first.
-    pub(super) fn next_nak(&mut self, now: Instant, rxw: &mut Rxw) -> Option<NakList> {
+    /// The SQNs of the next NAK, now on their way, ordered (RFC 3208 §9.3 (O-12)), and
+    /// where it goes if not to the parent. Several packets go oldest first. What was asked for at a DLR already goes to the parent.
+    pub(super) fn next_nak(
+        &mut self,
+        now: Instant,
+        rxw: &mut Rxw,
+        dlr: Option<Ipv4Addr>,
+    ) -> Option<(NakList, Option<Ipv4Addr>)> {
         let mut list = NakList::new();
+        let mut to = None;
         while !list.is_full()
             && let Some(sqn) = self.due.pop()
         {
             if let Some(gap) = rxw.gap_mut(sqn)
                 && gap.state == State::Due
             {
-                gap.on_sent(now, &self.waits);
+                let target = dlr.filter(|_| gap.dlr.is_none());
+                if *to.get_or_insert(target) != target {
+                    self.due.push(sqn);
+                    break;
+                }
+                gap.on_sent(now, &self.waits, target);
                 self.timers.arm(sqn, gap);
                 list.push(sqn);
             }
         }
-        (!list.is_empty()).then_some(list)
+        (!list.is_empty()).then_some((list, to.flatten()))
     }
 
     /// When something is to be done about a gap found now.
@@ -292,7 +311,8 @@ mod tests {
         }
         assert_eq!(rxw.missing(), 2, "0 and 1");
         repair.on_timeout(now + 2 * config.nak_bo_ivl, &mut rxw);
-        let nak = repair.next_nak(now, &mut rxw);
-        assert_eq!(nak.as_deref(), Some(&[Sqn(0), Sqn(1)][..]));
+        let nak = repair.next_nak(now, &mut rxw, None);
+        let list = nak.as_ref().map(|(list, _)| &list[..]);
+        assert_eq!(list, Some(&[Sqn(0), Sqn(1)][..]));
     }
 }

@@ -66,6 +66,11 @@ impl Waits {
         self.measured(tries).min(stretched(self.nak_rpt_ivl, tries))
     }
 
+    /// NAK_RPT_IVL at a DLR, whose way is another than the one that was measured.
+    pub(super) fn dlr_rpt_ivl(&self) -> Duration {
+        self.nak_rpt_ivl
+    }
+
     /// NAK_RDATA_IVL after so many tries without RDATA.
     pub(super) fn rdata_ivl(&self, tries: u32) -> Duration {
         self.measured(tries)

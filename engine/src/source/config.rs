@@ -68,6 +68,14 @@ pub struct SourceConfig {
     pub nak_bo_default: Duration,
     /// Forward error correction; `None`: off.
     pub fec: Option<Fec>,
+    /// Count the receivers by polls, and make the interval longer for many (RFC 3208 §14, §15.2.3). Off by
+    /// default: the receivers' back-off depends little on their number, duplicates of NAKs tune it
+    /// anyway, libpgm's receivers answer no poll, and who came after the poll may not use its interval.
+    pub polling: bool,
+    /// DUP_NAK_MAX: so many duplicates of one NAK mean that multicast does not reach who asks, and each is
+    /// told by unicast to wait for the next SPM (RFC 3208 §15.3). 0: never. That is the default, since
+    /// whoever forges NAKs has us send to the addresses it forges.
+    pub dup_nak_max: u32,
     /// After FIN: the session ends when no NAK came for this long (and for four times the advertised
     /// back-off interval, which a receiver may need to ask, and for twice as long as repairs have been
     /// going on since the FIN) …
@@ -138,6 +146,8 @@ impl SourceConfig {
             nak_bo_max: Duration::from_millis(200),
             nak_bo_default: Duration::from_millis(10),
             fec: None,
+            polling: false,
+            dup_nak_max: 0,
             linger_quiet: Duration::from_millis(500),
             linger_max: Duration::from_secs(10),
         }

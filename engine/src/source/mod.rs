@@ -7,8 +7,10 @@ mod abort;
 mod backoff;
 mod cc;
 mod config;
+mod containment;
 mod group;
 mod parity;
+mod poll;
 mod queue;
 mod rate;
 mod repair;
@@ -21,10 +23,12 @@ pub use config::{CongestionControl, Fec, SourceConfig};
 
 use crate::num::Sqn;
 use crate::stats::SourceStats;
-use crate::wire::{Body, Data, Nak, NakBoIvl, Options, Rst, Spm, Tpdu, Window};
+use crate::wire::{Body, Data, Nak, Options, Rst, Spm, Tpdu, Window};
 use bytes::Bytes;
 use cc::Cc;
+use containment::Containment;
 use parity::Parity;
+use poll::Poller;
 use queue::SendQueue;
 use rate::{Meter, Regulator};
 use repair::{Repairs, SqnList};
@@ -75,6 +79,8 @@ pub struct Source {
     txw: TxWindow,
     repairs: Repairs,
     parity: Option<Parity>,
+    containment: Containment,
+    poller: Poller,
     spm: SpmSchedule,
     spm_sqn: Sqn,
     rate: Regulator,
@@ -107,6 +113,8 @@ impl Source {
             txw: TxWindow::new(&config),
             repairs: Repairs::new(&config, now),
             parity: config.fec.map(|fec| Parity::new(fec, now)),
+            containment: Containment::new(config.dup_nak_max),
+            poller: Poller::new(&config, now),
             spm: SpmSchedule::new(&config, now),
             spm_sqn: FIRST_SPM_SQN,
             rate: Regulator::for_data(config.rate, config.max_tpdu, now),
@@ -217,6 +225,7 @@ impl Source {
     /// No more data: FIN is announced when the queue is empty, repairs go on (RFC 3208 §9.7).
     pub fn close(&mut self, now: Instant) {
         self.closed = true;
+        self.poller.close();
         self.queue.break_off();
         self.begin_fin(now);
     }
@@ -232,7 +241,7 @@ impl Source {
         match &tpdu.body {
             Body::Nak(nak) => {
                 self.handle_feedback(now, from, nak, &tpdu.options);
-                self.handle_nak(now, nak, tpdu.parity);
+                self.handle_nak(now, from, nak, tpdu.parity);
             }
             Body::Ack(ack) => {
                 self.stats.acks_received += 1;
@@ -242,6 +251,11 @@ impl Source {
             }
             // RFC 3208 §9.5 (S-21): a DLR repairs it; for us it is accounting.
             Body::Nnak(_) => self.stats.nnaks_received += 1,
+            Body::Polr(polr) => {
+                let counts = self.poller.on_polr(from, polr);
+                self.stats.polrs_received += u64::from(counts);
+                self.stats.polrs_ignored += u64::from(!counts);
+            }
             Body::Spmr => {
                 self.stats.spmrs_received += 1;
                 self.spm.on_spmr(now);
@@ -274,6 +288,8 @@ impl Source {
         let due = [
             self.repairs.ncf_at(),
             parity_ncf_at,
+            self.told_at(),
+            self.poller.due(self.rate.ready_at()),
             self.data_at(),
             self.close_group_at(),
             self.finish_at(),
@@ -282,8 +298,8 @@ impl Source {
         Some(due.into_iter().flatten().fold(self.spm.due(), Instant::min))
     }
 
-    /// Append the next packet that may go now, by priority NCF, SPM, repairs and data (RFC 3208 §5.1.3 (S-05)).
-    /// All go to the group.
+    /// Append the next packet that may go now, by priority NCF, SPM, POLL, repairs and data (RFC 3208
+    /// §5.1.3 (S-05)). All but an NCF that tells of unreachability go to the group.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
         if self.finished {
             return None;
@@ -298,11 +314,19 @@ impl Source {
                 return self.emit_ncf(now, Mark::PARITY, &sqns, out);
             }
         }
+        if self.told_at().is_some_and(|at| at <= now)
+            && let Some(emitted) = self.emit_unicast_ncf(now, out)
+        {
+            return Some(emitted);
+        }
         if self.spm.due() <= now {
             return Some(self.emit_spm(now, out));
         }
         if self.rate.ready_at() > now {
             return None;
+        }
+        if let Some(poll) = self.poller.next_poll(now, self.config.nla) {
+            return Some(self.emit_poll(now, poll, out));
         }
         let [may_repair, may_send] = [self.rdata_at(), self.odata_at()].map(|at| at <= now);
         if may_repair
@@ -334,6 +358,7 @@ impl Source {
             buffer_available: self.txw.free(),
             trail: u64::from(self.txw.trail().0),
             lead: u64::from(self.txw.lead().0),
+            population: self.poller.population().unwrap_or(0),
             rate_kbits_overall: self.meter.overall(now),
             rate_kbits_last: self.meter.last(now),
             ..self.stats
@@ -344,7 +369,7 @@ impl Source {
         stats
     }
 
-    fn handle_nak(&mut self, now: Instant, nak: &Nak, parity: bool) {
+    fn handle_nak(&mut self, now: Instant, from: Ipv4Addr, nak: &Nak, parity: bool) {
         self.stats.naks_received += 1;
         // RFC 3208 §5.2, §8.3: for our source and group.
         let ours = self.config.is_named_by(nak);
@@ -365,6 +390,13 @@ impl Source {
         {
             self.active = now;
             self.spm.on_heard();
+        }
+        if self.repairs.take_duplicate() {
+            self.poller.on_duplicate(now);
+        }
+        // RFC 3208 §15.3.2 (I-08): with the unicast NCF goes an SPM, for all whom it still reaches.
+        if self.containment.on_nak(now, from, nak, &mut self.txw) {
+            self.spm.on_spmr(now);
         }
     }
 
@@ -451,10 +483,7 @@ impl Source {
         self.repairs.on_ncf_sent(now, len);
         self.stats.ncfs_sent += 1;
         self.on_emitted(now, len);
-        Some(Emitted {
-            len,
-            router_alert: true,
-        })
+        Some(Emitted::to_group(len))
     }
 
     /// RFC 3208 §8.1 (S-12, S-13).
@@ -470,6 +499,7 @@ impl Source {
         let options = Options {
             join: self.join(now),
             nak_bo_ivl: Some(self.nak_bo_ivl()),
+            nak_bo_rng: self.nak_bo_rng(),
             fin: self.fin,
             rst: self.rst.filter(|_| self.fin_since.is_some()),
             parity_prm: self.parity.as_ref().map(Parity::prm),
@@ -483,10 +513,7 @@ impl Source {
         self.spm.on_sent(now);
         self.stats.spms_sent += 1;
         self.on_emitted(now, len);
-        Emitted {
-            len,
-            router_alert: true,
-        }
+        Emitted::to_group(len)
     }
 
     /// The next repair: packets asked for by SQN and parity in turn.
@@ -529,10 +556,7 @@ impl Source {
             cc.on_rdata_sent(now);
         }
         self.on_data_emitted(now, len);
-        Some(Emitted {
-            len,
-            router_alert: true,
-        })
+        Some(Emitted::to_group(len))
     }
 
     fn emit_odata(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
@@ -583,8 +607,8 @@ impl Source {
         self.on_data_emitted(now, len);
         self.begin_fin(now);
         Some(Emitted {
-            len,
             router_alert: false,
+            ..Emitted::to_group(len)
         })
     }
 
@@ -598,15 +622,6 @@ impl Source {
         self.rate.charge(now, len);
         self.meter.record(now, len);
         self.stats.total_bytes_sent += len as u64;
-    }
-
-    fn nak_bo_ivl(&self) -> NakBoIvl {
-        let micros = self.repairs.nak_bo_ivl().as_micros();
-        // RFC 3208 §15.4.1: no poll stands behind the value, so the interval SQN is 0.
-        NakBoIvl {
-            ivl: u32::try_from(micros).unwrap_or(u32::MAX),
-            ivl_sqn: Sqn(0),
-        }
     }
 
     /// OPT_JOIN (RFC 3208 §9.4): whoever hears an SPM of the start gets everything, a late joiner what
@@ -668,6 +683,19 @@ fn emit(
 pub struct Emitted {
     /// Octets appended.
     pub len: usize,
-    /// SPM, NCF, RDATA: wants IP Router Alert.
+    /// SPM, NCF, RDATA, POLL: wants IP Router Alert.
     pub router_alert: bool,
+    /// The one it goes to, instead of the group.
+    pub to_host: Option<Ipv4Addr>,
+}
+
+impl Emitted {
+    /// To the group with Router Alert, as all but data.
+    fn to_group(len: usize) -> Self {
+        Self {
+            len,
+            router_alert: true,
+            to_host: None,
+        }
+    }
 }

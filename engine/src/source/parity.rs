@@ -378,7 +378,10 @@ impl Source {
             cc.on_rdata_sent(now);
         }
         self.on_data_emitted(now, len);
-        Some(Emitted { len, router_alert })
+        Some(Emitted {
+            router_alert,
+            ..Emitted::to_group(len)
+        })
     }
 
     /// A parity NAK. Without on-demand parity nobody was invited to send one.

@@ -32,6 +32,8 @@ const NCF_LEN: usize = 320;
 #[derive(Debug)]
 pub(super) struct Repair {
     first_nak: Instant,
+    /// NAKs after the first.
+    duplicates: u32,
     /// A second receiver asked: the back-off interval was too short for this one.
     duplicated: bool,
     /// Its RDATA waits.
@@ -48,6 +50,7 @@ impl Repair {
     fn new(now: Instant) -> Self {
         Self {
             first_nak: now,
+            duplicates: 0,
             duplicated: false,
             queued: false,
             rdata: None,
@@ -64,6 +67,11 @@ impl Repair {
             queued,
             ..Self::new(hold)
         }
+    }
+
+    /// NAKs after the first one that opened this state.
+    pub(super) fn duplicates(&self) -> u32 {
+        self.duplicates
     }
 
     /// Whether its RDATA waits to be sent.
@@ -105,6 +113,8 @@ pub(super) struct Repairs {
     /// NCFs go before everything else; half the rate is what they may take.
     ncf_rate: Regulator,
     backoff: Backoff,
+    /// A first duplicate since `take_duplicate`.
+    duplicate: bool,
 }
 
 impl Repairs {
@@ -116,7 +126,13 @@ impl Repairs {
             later: VecDeque::new(),
             ncf_rate: Regulator::new(rate, rate.map_or(0, |rate| rate / 10), 4 * NCF_LEN, now),
             backoff: Backoff::new(config.nak_bo_default, config.nak_bo_min, config.nak_bo_max),
+            duplicate: false,
         }
+    }
+
+    /// Whether there was a first duplicate of a repair state since the last call.
+    pub(super) fn take_duplicate(&mut self) -> bool {
+        std::mem::take(&mut self.duplicate)
     }
 
     /// The back-off interval to advertise.
@@ -179,9 +195,12 @@ impl Repairs {
             } else if repair.is_over(now) {
                 repair.restart(now);
                 opened = true;
-            } else if !repair.duplicated && self.backoff.is_early(repair.first_nak, now) {
-                repair.duplicated = true;
-                duplicate = true;
+            } else {
+                repair.duplicates = repair.duplicates.saturating_add(1);
+                if !repair.duplicated && self.backoff.is_early(repair.first_nak, now) {
+                    repair.duplicated = true;
+                    duplicate = true;
+                }
             }
             if repair.is_under_way(now) {
                 stats.naks_after_rdata += 1;
@@ -205,6 +224,7 @@ impl Repairs {
             self.ncfs.push_back(confirm);
         }
         self.backoff.on_nak(opened, duplicate);
+        self.duplicate |= duplicate;
         inside
     }
 
@@ -420,7 +440,7 @@ mod tests {
         assert_eq!(rig.ncfs(ms(0)), [[9]]);
     }
 
-    #[test] // RFC 3208 §15.2.1
+    #[test] // I-03, RFC 3208 §15.2.1
     fn the_first_duplicate_of_a_repair_state_doubles_the_back_off() {
         let mut rig = Rig::new(100);
         assert_eq!(rig.nak_bo(), ms(10));
@@ -442,7 +462,7 @@ mod tests {
         assert_eq!(rig.nak_bo(), ms(200), "NAK_BO_IVL_MAX");
     }
 
-    #[test] // RFC 3208 §15.2.1
+    #[test] // I-03, RFC 3208 §15.2.1
     fn clean_repair_states_halve_the_back_off() {
         let mut rig = Rig::new(1_000);
         rig.nak(ms(0), [0]);

@@ -87,7 +87,7 @@ const QUIET: Duration = Duration::from_secs(4);
 const GIVE_UP: Duration = Duration::from_secs(3600);
 
 /// Address of a node.
-fn node_addr(node: NodeId) -> Ipv4Addr {
+pub fn node_addr(node: NodeId) -> Ipv4Addr {
     let [.., a, b] = (node.0 + 1).to_be_bytes();
     Ipv4Addr::new(10, 0, a, b)
 }
@@ -266,8 +266,11 @@ impl TestNet {
         receivers.map(|receiver| self.receiver(receiver))
     }
 
-    /// A listener on `node`.
+    /// A listener on `node`, whose address a DLR gets.
     pub fn listen_on(&mut self, node: NodeId, mut config: ListenConfig) -> Rx {
+        if let Some(dlr) = &mut config.receiver.dlr {
+            dlr.nla = node_addr(node);
+        }
         let group = config.group;
         config.receiver.nla = node_addr(node);
         let listener = self.nodes[node.0].endpoint.listen(config);

@@ -185,7 +185,7 @@ impl TestNet {
             from,
             iface: None,
             segment: self.nodes[from.0].segment,
-            addr: node_addr(from),
+            addr: transmit.source.unwrap_or(node_addr(from)),
             to,
             ttl: transmit.ttl.unwrap_or(16),
         };

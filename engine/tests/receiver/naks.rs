@@ -417,7 +417,8 @@ fn a_poll_makes_the_interval_usable() {
             path: Nla::V4(PATH),
             bo_ivl: 1000,
             rand: 0,
-            mask: 0,
+            // Whose node id is 0: nobody's.
+            mask: u32::MAX,
         };
         rig.feed(Body::Poll(poll(0)), Options::default(), &[]);
         let nak_bo_ivl = Some(NakBoIvl {

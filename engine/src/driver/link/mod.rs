@@ -22,6 +22,7 @@ use crate::endpoint::{
 };
 use crate::log_line;
 use crate::num::{Gsi, Sqn, Tsi};
+use crate::receiver::{DlrRole, ReceiverConfig, Subnet};
 use crate::source::{Fec, SourceConfig};
 use crate::stats::{ReceiverStats, SourceStats};
 use drops::Drops;
@@ -320,6 +321,7 @@ impl Link {
         }
         // Octets without boundaries have no meaning but in their order.
         receiver.unordered &= mode == Mode::Message;
+        self.settle_place(&mut receiver, &ifaces);
         let config = ListenConfig {
             group: *group.ip(),
             dport: group.port(),
@@ -356,6 +358,29 @@ impl Link {
             );
         }
         Ok(self.handle(key))
+    }
+
+    /// What a receiver has to know of its place in the network.
+    fn settle_place(&mut self, receiver: &mut ReceiverConfig, ifaces: &[Interface]) {
+        let subnet = |iface: &Interface| Subnet {
+            addr: iface.addr,
+            prefix: iface.prefix,
+        };
+        receiver.subnets = ifaces.iter().map(subnet).collect();
+        let (Some(dlr), Some(iface)) = (&mut receiver.dlr, ifaces.first()) else {
+            return;
+        };
+        dlr.nla = iface.addr;
+        if dlr.role == DlrRole::Upstream {
+            let opened = self.carrier.open_as_source();
+            receiver.as_source = opened.is_ok();
+            if let Err(e) = opened {
+                log_line!(
+                    log::Level::Warn,
+                    "local repairs go out with our own address, so only receivers with PGM_USE_DLR take them: {e}"
+                );
+            }
+        }
     }
 
     pub(in crate::driver) fn source_stats(&self, id: SourceId) -> Option<SourceStats> {
@@ -558,6 +583,8 @@ fn source_config(
         fec: options.fec.and_then(|info| fec(info, options)),
         linger_quiet: options.linger_quiet,
         linger_max: options.linger_max,
+        polling: options.polling,
+        dup_nak_max: options.dup_nak_max,
         ..SourceConfig::new(tsi, group.port(), *group.ip(), nla)
     }
 }

@@ -55,13 +55,18 @@ impl Link {
                     tsi,
                     from,
                 } => {
+                    if self.endpoint.is_dlr(session)
+                        && let Err(e) = self.carrier.open_repairer(session, tsi)
+                    {
+                        log_line!(log::Level::Warn, "session {tsi}: no local repairs: {e}");
+                    }
                     if let Some(entry) = self.listeners.get_mut(&listener) {
                         if let Some(old) = entry.add_newborn(Newborn { session, tsi, from }) {
-                            self.endpoint.close_session(old.session);
+                            self.forget_session(old.session);
                         }
                         self.run.push_back(Key::Listener(listener));
                     } else {
-                        self.endpoint.close_session(session);
+                        self.forget_session(session);
                     }
                 }
                 Event::Readable(id) => self.run.push_back(Key::Session(id)),
@@ -105,7 +110,10 @@ impl Link {
                 }
             }
             Next::Detached => {
-                if let Key::Session(id) = key {
+                // Who repairs for others goes on while the program has the socket.
+                if let Key::Session(id) = key
+                    && !self.endpoint.is_dlr(id)
+                {
                     self.close_session(id, cx);
                 }
             }
@@ -224,6 +232,7 @@ impl Link {
         if let Some(listener) = self.listeners.get_mut(&id) {
             listener.close();
             for newborn in listener.newborns.drain(..) {
+                self.carrier.close_repairer(newborn.session);
                 self.endpoint.close_session(newborn.session);
             }
             log_line!(log::Level::Info, "listener {}: closed", listener.group);
@@ -235,6 +244,11 @@ impl Link {
     fn close_session(&mut self, id: SessionId, cx: &mut Context) {
         let handle = self.handle(Key::Session(id));
         cx.retired_sessions.keep(handle, self.session_stats(id));
+        self.forget_session(id);
+    }
+
+    fn forget_session(&mut self, id: SessionId) {
+        self.carrier.close_repairer(id);
         self.endpoint.close_session(id);
     }
 
