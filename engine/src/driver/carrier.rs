@@ -78,13 +78,13 @@ pub(super) struct Carrier {
     generation: u64,
     next_port: u32,
     /// Everything that receives.
-    ports: BTreeMap<PortId, Port>,
+    pub(super) ports: BTreeMap<PortId, Port>,
     /// Any address: unicast goes out here, and comes in.
     unicast: PortId,
     /// The same for the very addresses that sources send from.
     addresses: Vec<Address>,
-    sources: BTreeMap<SourceId, Source>,
-    members: Vec<Member>,
+    pub(super) sources: BTreeMap<SourceId, Source>,
+    pub(super) members: Vec<Member>,
     repairers: Vec<Repairer>,
     /// Sends with the source address of others; native, and only for a DLR.
     as_source: Option<EngineFd>,
@@ -99,8 +99,8 @@ pub(super) struct Carrier {
 
 /// A socket that receives.
 #[derive(Debug)]
-struct Port {
-    socket: EngineFd,
+pub(super) struct Port {
+    pub(super) socket: EngineFd,
     kind: PortKind,
 }
 
@@ -112,15 +112,20 @@ enum PortKind {
     Group(Ipv4Addr),
     /// Unicast that another process got for this TSI.
     Inlet(Tsi),
+    /// The kernel's word that addresses have come or gone.
+    Addresses,
 }
 
 /// A group joined on an interface.
 #[derive(Debug)]
-struct Member {
-    group: Ipv4Addr,
-    iface: u32,
-    addr: Ipv4Addr,
-    port: PortId,
+pub(super) struct Member {
+    pub(super) group: Ipv4Addr,
+    /// Index of the interface at first; listeners know it by that.
+    joined: u32,
+    /// And now, if it came back.
+    pub(super) iface: u32,
+    pub(super) addr: Ipv4Addr,
+    pub(super) port: PortId,
     /// Data-destination ports of the listeners, each as often as there are listeners.
     dports: Vec<u16>,
 }
@@ -148,12 +153,15 @@ struct Address {
 
 /// Sockets of one source.
 #[derive(Debug)]
-struct Source {
-    tsi: Tsi,
+pub(super) struct Source {
+    pub(super) tsi: Tsi,
+    /// Its address, and the index of the interface that has it.
+    pub(super) addr: Ipv4Addr,
+    pub(super) iface: u32,
     /// Sends to the group.
-    plain: EngineFd,
+    pub(super) plain: EngineFd,
     /// The same with Router Alert; native only.
-    alert: Option<EngineFd>,
+    pub(super) alert: Option<EngineFd>,
     /// Where other processes hand over what is for it, and the address it shares; UDP only.
     receives: Option<(PortId, Ipv4Addr)>,
 }
@@ -196,6 +204,10 @@ impl Carrier {
             stats: CarrierStats::default(),
         };
         carrier.unicast = carrier.add_port(socket, PortKind::Unicast);
+        // Where it is not allowed an interface that goes is gone.
+        if let Ok(news) = sys::address_news() {
+            carrier.add_port(news, PortKind::Addresses);
+        }
         Ok(carrier)
     }
 
@@ -278,6 +290,8 @@ impl Carrier {
                 let inlet = self.add_port(inlet, PortKind::Inlet(tsi));
                 Source {
                     tsi,
+                    addr: iface.addr,
+                    iface: iface.index,
                     plain,
                     alert: None,
                     receives: Some((inlet, iface.addr)),
@@ -287,6 +301,8 @@ impl Carrier {
                 let [plain, alert] = native::source(group, iface, options)?;
                 Source {
                     tsi,
+                    addr: iface.addr,
+                    iface: iface.index,
                     plain,
                     alert: Some(alert),
                     receives: None,
@@ -419,6 +435,7 @@ impl Carrier {
                 let (iface, addr) = (iface.index, iface.addr);
                 self.members.push(Member {
                     group,
+                    joined: iface,
                     iface,
                     addr,
                     port,
@@ -465,6 +482,10 @@ impl Carrier {
         let Some(Port { socket, kind }) = self.ports.get(&port) else {
             return Ok(0);
         };
+        if let PortKind::Addresses = kind {
+            self.addresses_changed(port);
+            return Ok(0);
+        }
         let batch = sys::receive_batch(socket.as_raw_fd(), &mut self.buffers, STRIDE)?;
         let (stats, loss) = (&mut self.stats, &mut self.loss);
         let mut deliver = |stats: &mut CarrierStats, arrival, tpdu: &[u8]| {
@@ -480,7 +501,7 @@ impl Carrier {
             let packet = &buffer[..incoming.len];
             let group = match kind {
                 PortKind::Group(group) => Some(*group),
-                PortKind::Unicast => None,
+                PortKind::Unicast | PortKind::Addresses => None,
                 PortKind::Inlet(tsi) => {
                     let mut frames = 0;
                     let bad = forward::open_frames(*tsi, packet, |from, tpdu| {
@@ -585,6 +606,11 @@ impl Carrier {
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.forwarder.flush();
         self.batch.flush()
+    }
+
+    /// TPDUs the kernel took so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.batch.sent.packets
     }
 
     /// TPDUs are still queued because a socket refused them: commit nothing more, `flush` again after
@@ -709,7 +735,7 @@ impl Drop for Carrier {
 
 impl Member {
     fn is(&self, group: Ipv4Addr, iface: &Interface) -> bool {
-        (self.group, self.iface) == (group, iface.index)
+        self.group == group && (self.joined == iface.index || self.iface == iface.index)
     }
 }
 

@@ -465,10 +465,11 @@ fn a_tsi_belongs_to_one_process_of_a_host() {
 fn watches_follow_sources_and_joins() {
     let mut carrier = udp(encap());
     let start = (carrier.generation(), carrier.watches());
-    assert_eq!(start.1.len(), 1);
+    // Unicast, and news of addresses.
+    assert_eq!(start.1.len(), 2);
     open_source(&mut carrier, 1, GROUP, tsi(1));
     assert_ne!(carrier.generation(), start.0);
-    assert_eq!(carrier.watches().len(), 3);
+    assert_eq!(carrier.watches().len(), 4);
     join(&mut carrier, GROUP);
     let joined = carrier.generation();
     join(&mut carrier, GROUP);
@@ -477,11 +478,11 @@ fn watches_follow_sources_and_joins() {
         joined,
         "the second listener shares the socket"
     );
-    assert_eq!(carrier.watches().len(), 4);
+    assert_eq!(carrier.watches().len(), 5);
     let iface = lo(&carrier);
     carrier.leave(GROUP, DPORT, std::slice::from_ref(&iface));
-    assert_eq!(carrier.watches().len(), 4, "one listener is left");
-    let group = carrier.watches()[3].port;
+    assert_eq!(carrier.watches().len(), 5, "one listener is left");
+    let group = carrier.watches()[4].port;
     carrier.leave(GROUP, DPORT, std::slice::from_ref(&iface));
     carrier.close_source(SourceId(1));
     assert_eq!(carrier.watches(), start.1);
@@ -493,6 +494,43 @@ fn watches_follow_sources_and_joins() {
     );
     carrier.leave(GROUP, DPORT, &[iface]);
     carrier.close_source(SourceId(1));
+}
+
+#[test]
+fn memberships_and_sources_follow_an_interface_that_went_and_came_back() {
+    let mut carrier = udp(encap());
+    let (t, iface) = (tsi(1), lo(&carrier));
+    open_source(&mut carrier, 1, GROUP, t);
+    join(&mut carrier, GROUP);
+    let group = carrier.members[0].port;
+    let mut arrived = |carrier: &mut Carrier| {
+        let mut numbers = Vec::new();
+        let take = &mut |_, tpdu: &[u8]| numbers.push(number_of(tpdu));
+        carrier.receive(group, take).expect("no error");
+        numbers
+    };
+    // What its removal does to the sockets: no membership, and an index that nothing has.
+    let gone = 0x7fff_ff00;
+    let index = socket2::InterfaceIndexOrAddress::Index(iface.index);
+    socket2::SockRef::from(&carrier.ports[&group].socket)
+        .leave_multicast_v4_n(&GROUP, &index)
+        .expect("a member");
+    carrier.members[0].iface = gone;
+    carrier.sources.get_mut(&SourceId(1)).expect("open").iface = gone;
+    let one = |n| [tpdu(ODATA, t, DPORT, n)];
+    send(&mut carrier, &from_source(1, GROUP), &one(1));
+    assert!(arrived(&mut carrier).is_empty());
+
+    carrier.follow();
+    assert_eq!(carrier.members[0].iface, iface.index);
+    assert_eq!(carrier.sources[&SourceId(1)].iface, iface.index);
+    send(&mut carrier, &from_source(1, GROUP), &one(2));
+    assert!(patiently(|| arrived(&mut carrier) == [2]));
+    carrier.follow();
+    send(&mut carrier, &from_source(1, GROUP), &one(3));
+    assert!(patiently(|| arrived(&mut carrier) == [3]), "and once only");
+    carrier.leave(GROUP, DPORT, &[iface]);
+    assert!(carrier.members.is_empty());
 }
 
 #[test]

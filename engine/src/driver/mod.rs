@@ -9,6 +9,7 @@ mod carrier;
 pub mod config;
 pub mod env;
 mod fault;
+mod follow;
 mod forward;
 mod gate;
 mod iface;

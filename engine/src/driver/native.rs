@@ -56,7 +56,7 @@ pub(super) fn group(group: Ipv4Addr, iface: &Interface) -> io::Result<EngineFd> 
     let socket = socket()?;
     udp::prepare_receive(&socket)?;
     SockRef::from(&socket).bind(&SocketAddrV4::new(group, 0).into())?;
-    udp::join(&socket, group, iface)?;
+    udp::join(&socket, group, iface.index)?;
     Ok(socket)
 }
 

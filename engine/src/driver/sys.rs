@@ -194,6 +194,21 @@ pub(super) fn set_multicast_if(fd: RawFd, index: u32, addr: Ipv4Addr) -> io::Res
     set_option(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, request)
 }
 
+/// A non-blocking netlink socket that becomes readable when an IPv4 address of this host comes or goes.
+pub(super) fn address_news() -> io::Result<EngineFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no memory is involved.
+    let fd = own(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) })?;
+    // SAFETY: all zeros is a valid address.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_groups = libc::RTMGRP_IPV4_IFADDR.cast_unsigned();
+    let len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` is readable for `len` octets during the call.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) })?;
+    Ok(EngineFd::from(fd))
+}
+
 /// SO_PRIORITY.
 pub(super) fn set_priority(fd: RawFd, priority: libc::c_int) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_PRIORITY, priority)

@@ -62,8 +62,8 @@ pub(super) fn prepare_source(
 }
 
 /// Join `group` on exactly this interface.
-pub(super) fn join(socket: &EngineFd, group: Ipv4Addr, iface: &Interface) -> io::Result<()> {
-    SockRef::from(socket).join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(iface.index))
+pub(super) fn join(socket: &EngineFd, group: Ipv4Addr, index: u32) -> io::Result<()> {
+    SockRef::from(socket).join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))
 }
 
 /// Bind to an address that others may have, too.
@@ -95,7 +95,7 @@ pub(super) fn group(group: Ipv4Addr, port: u16, iface: &Interface) -> io::Result
     let socket = socket()?;
     prepare_receive(&socket)?;
     bind(&socket, SocketAddrV4::new(group, port))?;
-    join(&socket, group, iface)?;
+    join(&socket, group, iface.index)?;
     Ok(socket)
 }
 

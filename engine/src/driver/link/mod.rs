@@ -498,14 +498,17 @@ impl Link {
         budget
     }
 
+    /// One line tells of a failure, however long it lasts: until something leaves again.
     fn flush(&mut self) {
-        let result = self.carrier.flush();
-        if let Err(e) = &result
-            && !self.failing
-        {
-            log_line!(log::Level::Warn, "cannot send: {e}");
+        let before = self.carrier.sent();
+        if let Err(e) = self.carrier.flush() {
+            if !self.failing {
+                log_line!(log::Level::Warn, "cannot send: {e}");
+            }
+            self.failing = true;
+        } else if self.carrier.sent() > before {
+            self.failing = false;
         }
-        self.failing = result.is_err();
     }
 
     fn wake_those_with_room(&mut self) {
