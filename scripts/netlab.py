@@ -112,26 +112,28 @@ class Lab:
         else:
             sh("ip", "link", "add", "eth", "netns", self.hosts[0], "type", "veth", "peer", "name", "eth", "netns", self.hosts[1])
             for i in range(len(self.hosts)):
-                self._configure(i)
+                self.configure(i)
         self.one_by_one(True)
 
     def plug(self, i):
-        """Join a host to the bridge."""
-        sh("ip", "link", "add", "eth", "netns", self.hosts[i], "type", "veth", "peer", "name", f"p{i}", "netns", self.bridge)
+        """Join a host to the bridge. An interface that comes back has the address it had, as that of a machine does: what
+        others have in their ARP tables is right."""
+        mac = f"02:00:0a:63:00:{i + 1:02x}"
+        sh("ip", "link", "add", "eth", "netns", self.hosts[i], "address", mac, "type", "veth", "peer", "name", f"p{i}", "netns", self.bridge)
         sh("ip", "-n", self.bridge, "link", "set", f"p{i}", "master", "bridge0", "up")
-        self._configure(i)
+        self.configure(i)
 
     def unplug(self, i):
         """Take a host's interface away."""
         sh("ip", "-n", self.hosts[i], "link", "del", "eth")
 
-    def _configure(self, i):
-        """Address and routes of a host."""
+    def configure(self, i):
+        """Give a host its address and routes, again if need be."""
         host = self.hosts[i]
-        sh("ip", "-n", host, "addr", "add", f"{self.address(i)}/24", "dev", "eth")
+        sh("ip", "-n", host, "addr", "replace", f"{self.address(i)}/24", "dev", "eth")
         sh("ip", "-n", host, "link", "set", "lo", "up")
         sh("ip", "-n", host, "link", "set", "eth", "up")
-        sh("ip", "-n", host, "route", "add", "224.0.0.0/4", "dev", "eth")
+        sh("ip", "-n", host, "route", "replace", "224.0.0.0/4", "dev", "eth")
 
     def one_by_one(self, on):
         """Whether every datagram crosses the network as a packet of its own: a batch that the kernel carries

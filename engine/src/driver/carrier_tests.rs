@@ -503,7 +503,7 @@ fn memberships_and_sources_follow_an_interface_that_went_and_came_back() {
     open_source(&mut carrier, 1, GROUP, t);
     join(&mut carrier, GROUP);
     let group = carrier.members[0].port;
-    let mut arrived = |carrier: &mut Carrier| {
+    let arrived = |carrier: &mut Carrier| {
         let mut numbers = Vec::new();
         let take = &mut |_, tpdu: &[u8]| numbers.push(number_of(tpdu));
         carrier.receive(group, take).expect("no error");
