@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use pgm_engine::endpoint::Arrival;
 use pgm_engine::num::{Nla, Sqn};
-use pgm_engine::source::{CongestionControl, SourceConfig};
+use pgm_engine::source::{CongestionControl, Fec, SourceConfig};
 use pgm_engine::stats::SourceStats;
 use pgm_engine::testnet::{
     Bottleneck, Cast, Kind, Link, NodeId, Rx, TestNet, Tx, lan_receiver, lan_source,
@@ -21,6 +21,20 @@ fn pgmcc() -> SourceConfig {
     SourceConfig {
         congestion_control: CongestionControl::Pgmcc,
         ..lan_source()
+    }
+}
+
+/// The same with parity in groups of 8.
+fn with_parity(proactive: u8, on_demand: bool) -> SourceConfig {
+    SourceConfig {
+        fec: Some(Fec {
+            n: 255,
+            k: 8,
+            proactive,
+            on_demand,
+            little_endian: false,
+        }),
+        ..pgmcc()
     }
 }
 
@@ -115,6 +129,58 @@ fn everything_arrives_whatever_the_line() {
         net.run_for(secs(15));
         assert!(net.is_finished(tx));
     }
+}
+
+#[test]
+fn parity_and_congestion_control_go_together() {
+    for (seed, proactive, on_demand) in [(1, 1, false), (2, 0, true), (3, 2, true)] {
+        let mut net = sim(TestNet::seeded(seed).links(Link {
+            loss: 0.03,
+            ..far()
+        }));
+        let rxs = net.receivers([(); 3].map(|()| lan_receiver()));
+        narrow(&mut net, rxs[1], 300_000);
+        let tx = net.source(SourceConfig {
+            first_sqn: Sqn(u32::MAX - 300),
+            ..with_parity(proactive, on_demand)
+        });
+        let sent = mixed(seed, 1_000, 3_000);
+        net.send_all(tx, &sent);
+        net.close(tx);
+        net.run_until_idle();
+        for rx in rxs {
+            assert_all_and_fin(&net, rx, &sent);
+        }
+        assert!(stats(&mut net, tx).acks_received > 100);
+    }
+}
+
+#[test]
+fn sqns_that_short_groups_leave_out_are_not_lost() {
+    let mut net = sim(TestNet::seeded(5).links(far()));
+    let rx = net.receiver(lan_receiver());
+    let acks = Rc::new(RefCell::new(0));
+    let count = acks.clone();
+    net.drop_if(move |flight, _| {
+        if let Some(feedback) = &flight.tpdu.options.pgmcc_feedback {
+            *count.borrow_mut() += 1;
+            assert_eq!(feedback.loss_rate, 0, "at {:?}", flight.at);
+        }
+        false
+    });
+    let tx = net.source(with_parity(1, true));
+    // Three packets of each eight SQNs are used.
+    for lump in 0..200 {
+        net.send_all(tx, messages(lump, 3, 1000));
+        net.run_for(ms(50));
+    }
+    assert_eq!(net.count(rx), 600);
+    assert!(*acks.borrow() > 500);
+    let stats = stats(&mut net, tx);
+    assert!(stats.lead - stats.trail > 1_000, "{stats:?}");
+    assert_eq!((stats.cc_timeouts, stats.ackers_elected), (0, 1));
+    // Nothing halved the window; three packets in flight let it grow no further than to six.
+    assert!((4..=7).contains(&stats.cc_window), "{stats:?}");
 }
 
 #[test]
