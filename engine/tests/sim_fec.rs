@@ -283,3 +283,30 @@ fn small_windows_work_with_parity() {
         assert_all_and_fin(&net, rx, &sent);
     }
 }
+
+#[test] // F-17, F-18, F-20, F-31: bursts that end anywhere in a group, now and then just as another begins
+fn pauses_cut_groups_anywhere() {
+    for (len, count) in [(1, 1500), (1444, 600), (20_000, 100)] {
+        for (config, loss) in offers(8).into_iter().zip([0.05, 0.2, 0.2]) {
+            for seed in 0..10 {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut net = sim(TestNet::seeded(7000 + seed).links(losing(loss)));
+                let rx = net.receiver(lan_receiver());
+                let tx = net.source(config.clone());
+                let octets = |_| std::iter::repeat_with(|| random.u8(..)).take(len).collect();
+                let sent: Vec<Vec<u8>> = (0..count).map(octets).collect();
+                let mut rest = &sent[..];
+                while !rest.is_empty() {
+                    let most = if len > 2000 { 1 } else { random.usize(1..=8) };
+                    let (burst, later) = rest.split_at(most.min(rest.len()));
+                    net.send_all(tx, burst);
+                    net.run_for(us(random.u64(100..6000)));
+                    rest = later;
+                }
+                net.close(tx);
+                net.run_for(secs(15));
+                assert_all_and_fin(&net, rx, &sent);
+            }
+        }
+    }
+}

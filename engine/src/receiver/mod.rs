@@ -534,7 +534,12 @@ impl Peer {
                 .end
                 .as_ref()
                 .map_or(self.rxw.lead().next(), |end| end.at);
+            let edge = self.rxw.edge();
             self.repair.open(now, &mut self.rxw, end);
+            if self.rxw.edge() != edge {
+                // The reader stood before SQNs that a short group leaves out.
+                self.fill_head();
+            }
         }
         self.repair.on_gaps_closed(&mut self.rxw);
         self.early.settle(&self.rxw);

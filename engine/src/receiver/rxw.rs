@@ -364,8 +364,9 @@ impl Rxw {
         if offset < 0 || !matches!(self.slot(sqn), Slot::Empty | Slot::Missing(_) | Slot::Lost) {
             return;
         }
-        self.vacate(sqn);
+        // Without a slot of its own it would share that of an older SQN.
         self.grow(offset.unsigned_abs() + 1);
+        self.vacate(sqn);
         let index = self.index(sqn);
         self.slots[index] = Slot::Unused;
         self.advance_edge();

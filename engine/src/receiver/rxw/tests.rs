@@ -147,3 +147,19 @@ fn the_window_may_begin_earlier_or_later_than_its_first_packet() {
         assert_eq!((rxw.edge(), rxw.lead(), rxw.span()), (at(500), at(499), 0));
     }
 }
+
+#[test] // F-33, X-08
+fn numbers_without_packets_leave_older_ones_alone() {
+    for base in BASES {
+        let mut rxw = window(base, 1 << 12, 1 << 20);
+        let at = |n: u32| Sqn(base).plus(n);
+        rxw.extend_lead(at(100));
+        rxw.open_gap(at(0), gap());
+        assert_eq!(offer(&mut rxw, at(1), 1), Offer::Taken);
+        // There are 64 slots: these have none yet, and must not take those of the first two.
+        rxw.skip(at(64));
+        rxw.skip(at(65));
+        assert!(rxw.gap(at(0)).is_some() && rxw.packet(at(1)).is_some());
+        assert_eq!((rxw.missing(), rxw.held()), (1, 1));
+    }
+}
