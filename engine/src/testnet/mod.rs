@@ -70,6 +70,7 @@ pub struct TestNet {
     /// Packets that arrived, timers that fired and turns to read.
     events: u64,
     probe: Option<Box<Probe>>,
+    path: Duration,
     /// APDUs are counted and not kept.
     counting: bool,
     /// Kept for its capacity.
@@ -137,6 +138,7 @@ impl TestNet {
             records_kept: RECORDS,
             events: 0,
             probe: None,
+            path: Duration::ZERO,
             counting: false,
             buffer: Vec::new(),
         }
@@ -430,8 +432,10 @@ impl TestNet {
             .sum()
     }
 
-    /// Watch losses and repairs from now on.
-    pub fn probe(&mut self) {
+    /// Watch losses and repairs from now on. What a rule loses on its way to an element would have
+    /// been at the hosts after `path`.
+    pub fn probe(&mut self, path: Duration) {
+        self.path = path;
         self.probe = Some(Box::default());
     }
 

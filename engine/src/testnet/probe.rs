@@ -4,7 +4,7 @@ use super::NodeId;
 use super::link::{Cast, Flight, Kind};
 use crate::num::{Sqn, Tsi};
 use crate::wire::Body;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// Losses and repairs of data packets on their way into hosts.
@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 pub struct Probe {
     /// Lost and not repaired yet: when it would have arrived.
     missing: HashMap<(NodeId, Tsi, u32), Instant>,
+    /// Lost on the way to an element, with all hosts below: when hosts would have had it.
+    cut: HashMap<(Tsi, u32), Instant>,
+    /// Hosts that got one of these all the same.
+    got: HashSet<(NodeId, Tsi, u32)>,
     /// From then until the repair arrived.
     latencies: Vec<Duration>,
     /// NAKs the source got for each SQN that some host lost.
@@ -40,6 +44,15 @@ impl Probe {
             return;
         }
         let key = (node, flight.tsi, data.sqn.0);
+        if let Some(lost) = self
+            .cut
+            .get(&(flight.tsi, data.sqn.0))
+            .filter(|_| !delays.is_empty())
+            && self.got.insert(key)
+            && flight.kind == Kind::Rdata
+        {
+            self.missing.entry(key).or_insert(*lost);
+        }
         match (flight.kind, delays.is_empty()) {
             (Kind::Odata, true) => {
                 self.missing.insert(key, due);
@@ -53,6 +66,17 @@ impl Probe {
                 None => self.duplicates += 1,
             },
             _ => {}
+        }
+    }
+
+    /// A packet is lost on its way to an element; hosts would have had it at `due`.
+    pub(super) fn on_cut(&mut self, flight: &Flight<'_>, due: Instant) {
+        if let Body::Odata(data) = &flight.tpdu.body
+            && !flight.tpdu.parity
+        {
+            let key = (flight.tsi, data.sqn.0);
+            self.cut.entry(key).or_insert(due);
+            self.losses.entry(key).or_default();
         }
     }
 

@@ -178,6 +178,10 @@ impl TestNet {
         bytes: &Bytes,
     ) -> bool {
         if self.rules.iter_mut().any(|rule| rule(flight, node)) {
+            let due = self.now + self.path;
+            if let Some(probe) = &mut self.probe {
+                probe.on_cut(flight, due);
+            }
             return false;
         }
         let Some(port) = &mut self.nodes[node.0].port else {
