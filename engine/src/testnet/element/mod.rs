@@ -283,6 +283,7 @@ impl Element {
             let Some(session) = self.sessions.get_mut(&key) else {
                 continue;
             };
+            // RFC 3208 §7.8 (N-16): NAK_RDATA_IVL without RDATA ends the state.
             session.repairs.retain(|_, repair| now < repair.discard_at);
             let discards = session.repairs.values().map(|repair| repair.discard_at);
             let expires = session.heard + expiry;

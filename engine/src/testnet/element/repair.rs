@@ -123,7 +123,8 @@ impl Repair {
     fn on_ncf(&mut self, now: Instant, count: u32, config: &ElementConfig) {
         // RFC 3208 §11.6: an NCF that promises less than was asked for ends no repetition.
         if self.phase != Phase::Pending || count >= self.largest {
-            // RFC 3208 §7.4 (N-11): NAK_RDATA_IVL begins anew with NAK_ELIM_IVL.
+            // RFC 3208 §7.3 (N-07): nothing is asked for again while NAK_RDATA_IVL runs, which begins anew
+            // with NAK_ELIM_IVL (§7.4 (N-11)).
             self.phase = Phase::Outstanding(now + config.nak_elim_ivl);
             self.discard_at = now + config.nak_rdata_ivl;
         }
