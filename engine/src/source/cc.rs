@@ -19,7 +19,7 @@ use super::{Source, SourceConfig};
 use crate::num::{Nla, Sqn};
 use crate::stats::SourceStats;
 use crate::wire::{Ack, CrBits, Nak, Options, PgmccData, PgmccFeedback};
-use acker::{Acker, Liars, Report};
+use acker::{Acker, Former, Liars, Report};
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -54,6 +54,7 @@ pub(super) const EMPTY_OPTION: PgmccData = PgmccData {
 pub(super) struct Cc {
     window: Window,
     acker: Option<Acker>,
+    former: Former,
     liars: Liars,
     /// Timeouts since the acker's last news.
     retries: u32,
@@ -79,6 +80,7 @@ impl Cc {
         Self {
             window: Window::new(config.first_sqn),
             acker: None,
+            former: Former::default(),
             liars: Liars::default(),
             retries: 0,
             timeout: None,
@@ -274,7 +276,10 @@ impl Cc {
             }
             Some(_) => return false,
         }
-        self.acker = Some(Acker::new(report));
+        if let Some(old) = self.acker.take() {
+            self.former.keep(now, old);
+        }
+        self.acker = Some(self.former.elect(now, report));
         self.elections += 1;
         self.retries = 0;
         self.timeout = None;

@@ -19,17 +19,18 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3);
 
 /// Weight of a packet in the loss seen in the ACKs, as receivers weigh it.
 const LOSS_WEIGHT: f64 = 500.0 / 65_536.0;
-/// Packets before the loss an acker reports is compared with that in its ACKs: four times what the filter remembers.
-const TRIAL: u32 = 512;
-/// How far they may be apart …
-const LOSS_FACTOR: f64 = 4.0;
-/// … and this much more.
-const LOSS_SLACK: f64 = 0.05;
+/// So much more loss than its ACKs show an acker may report, in one reign and in all of a while.
+const EXCESS: f64 = 0.25;
+/// Less than this is no more than packets under way.
+const EXCESS_MIN: f64 = 0.05;
 /// How far the round trip an acker's echo makes may be from the one of its ACKs, beyond half of it.
 const RTT_SLACK: Duration = Duration::from_millis(50);
 /// So many ACKs more with a wrong echo than with a right one are no accident.
 const STRIKES: u32 = 16;
 
+/// Former ackers whose ACKs are remembered: how many, for how long.
+const FORMER: usize = 8;
+const FORMER_FOR: Duration = Duration::from_secs(1);
 /// Receivers that lied: how many are remembered, for how long.
 const LIARS: usize = 16;
 const LIAR_FOR: Duration = Duration::from_secs(10);
@@ -56,23 +57,33 @@ pub(super) struct Acker {
     rtt: Rtt,
     /// As it reports it.
     loss: f64,
-    /// As its ACKs show it.
-    seen_loss: f64,
-    seen_packets: u32,
+    /// What it should report by now: what it did in its first ACK, and what its ACKs have shown since.
+    expected: Option<f64>,
+    /// What it reported beyond that when it was the acker before.
+    excess: f64,
     strikes: u32,
 }
 
 impl Acker {
     /// PGMCC §2.7: the estimate of the round trip begins anew with each acker.
-    pub(super) fn new(report: &Report) -> Self {
+    fn new(report: &Report) -> Self {
         Self {
             nla: report.nla,
             from: report.from,
             rtt: Rtt::new(report.rtt),
             loss: report.loss,
-            seen_loss: 0.0,
-            seen_packets: 0,
+            expected: None,
+            excess: 0.0,
             strikes: 0,
+        }
+    }
+
+    /// Elected again: what was found out counts on.
+    fn again(self, report: &Report) -> Self {
+        Self {
+            excess: self.excess(),
+            strikes: self.strikes,
+            ..Self::new(report)
         }
     }
 
@@ -110,11 +121,15 @@ impl Acker {
                 false => self.strikes.saturating_sub(1),
             };
         }
-        for (packets, lost) in [(news.received, 0.0), (news.lost, 1.0)] {
-            for _ in 0..packets {
-                self.seen_loss += (lost - self.seen_loss) * LOSS_WEIGHT;
+        match &mut self.expected {
+            None => self.expected = Some(report.loss),
+            Some(expected) => {
+                for (packets, is_lost) in [(news.received, 0.0), (news.lost + news.unknown, 1.0)] {
+                    for _ in 0..packets {
+                        *expected += (is_lost - *expected) * LOSS_WEIGHT;
+                    }
+                }
             }
-            self.seen_packets = self.seen_packets.saturating_add(packets);
         }
         self.strikes < STRIKES
     }
@@ -123,16 +138,17 @@ impl Acker {
     /// then acknowledge everything; so does a host of which one process loses what another one gets, since to us
     /// they have one name. So it counts only against the acker that others were too slow for.
     pub(super) fn overstates(&self) -> bool {
-        self.seen_packets >= TRIAL && self.loss > self.seen_loss * LOSS_FACTOR + LOSS_SLACK
+        self.excess() > EXCESS
+    }
+
+    fn excess(&self) -> f64 {
+        let now = self.expected.map_or(0.0, |expected| self.loss - expected);
+        self.excess + if now > EXCESS_MIN { now } else { 0.0 }
     }
 
     /// PGMCC §2.3 (C-08): whether the other one is so much slower that it should be the acker.
     pub(super) fn gives_way_to(&self, other: &Report) -> bool {
-        let loss = match self.seen_packets {
-            TRIAL.. => self.seen_loss,
-            _ => self.loss.max(self.seen_loss),
-        };
-        let ours = slowness(self.rtt.mean, loss);
+        let ours = slowness(self.rtt.mean, self.expected.unwrap_or(self.loss));
         slowness(other.rtt, other.loss) * C > ours
     }
 }
@@ -165,6 +181,30 @@ impl Rtt {
 
     fn timeout(&self) -> Duration {
         (self.mean + self.deviation * 4).clamp(TIMEOUT_MIN, TIMEOUT_MAX)
+    }
+}
+
+/// Ackers of a moment ago. Else one that is elected and replaced in turn would never have been it for long enough to
+/// be found out.
+#[derive(Debug, Default)]
+pub(super) struct Former(VecDeque<(Acker, Instant)>);
+
+impl Former {
+    pub(super) fn keep(&mut self, now: Instant, acker: Acker) {
+        if self.0.len() >= FORMER {
+            self.0.pop_front();
+        }
+        self.0.push_back((acker, now + FORMER_FOR));
+    }
+
+    /// Who reports becomes the acker.
+    pub(super) fn elect(&mut self, now: Instant, report: &Report) -> Acker {
+        self.0.retain(|(_, until)| now < *until);
+        let known = self.0.iter().position(|(acker, _)| acker.is(report));
+        match known.and_then(|at| self.0.remove(at)) {
+            Some((acker, _)) => acker.again(report),
+            None => Acker::new(report),
+        }
     }
 }
 
@@ -233,6 +273,7 @@ mod tests {
         let news = |rtt| News {
             received: 1,
             lost: 0,
+            unknown: 0,
             rtt: Some(Duration::from_millis(rtt)),
         };
         let trusts = |report: Report, packets: u32| {
@@ -242,35 +283,61 @@ mod tests {
         assert!(trusts(report(10, 0.0), 10_000));
         assert!(trusts(report(60, 0.0), 10_000), "within what clocks do");
         assert!(!trusts(report(900, 0.0), 16), "an echo of long ago");
-        let overstates = |packets: u32, news: News| {
-            let mut acker = Acker::new(&report(10, 0.2));
+        let overstates = |packets: u32, reported: f64, news: News| {
+            let mut acker = Acker::new(&report(10, reported));
             for _ in 0..packets {
-                acker.on_ack(&report(10, 0.2), &news);
+                acker.on_ack(&report(10, reported), &news);
             }
             acker.overstates()
         };
-        assert!(!overstates(TRIAL - 1, news(10)), "maybe just before");
-        assert!(overstates(TRIAL, news(10)), "nothing is lost");
+        assert!(!overstates(50, 0.5, news(10)), "maybe just before");
+        assert!(overstates(500, 0.5, news(10)), "nothing is lost");
         let lossy = News {
-            received: 4,
+            received: 1,
             lost: 1,
-            rtt: None,
+            ..News::default()
         };
-        assert!(!overstates(1_000, lossy), "as it says");
+        assert!(!overstates(10_000, 0.5, lossy), "as it says");
     }
 
     #[test]
     fn what_its_acks_show_counts_more_than_what_it_says() {
         let mut acker = Acker::new(&report(10, 0.5));
-        assert!(!acker.gives_way_to(&report(10, 0.1)));
-        for _ in 0..TRIAL {
-            let news = News {
+        for _ in 0..500 {
+            assert!(!acker.gives_way_to(&report(10, 0.02)) || acker.overstates());
+            let received = News {
                 received: 1,
                 ..News::default()
             };
-            acker.on_ack(&report(10, 0.5), &news);
+            acker.on_ack(&report(10, 0.5), &received);
         }
         assert!(acker.gives_way_to(&report(10, 0.1)));
+    }
+
+    #[test]
+    fn who_is_elected_again_at_once_is_known() {
+        let (mut former, t0) = (Former::default(), Instant::now());
+        let reign = |former: &mut Former, at: Duration| {
+            let mut acker = former.elect(t0 + at, &report(10, 0.9));
+            for _ in 0..20 {
+                let received = News {
+                    received: 1,
+                    ..News::default()
+                };
+                acker.on_ack(&report(10, 0.9), &received);
+            }
+            let found_out = acker.overstates();
+            former.keep(t0 + at, acker);
+            found_out
+        };
+        let step = FORMER_FOR / 2;
+        let reigns: Vec<_> = (0..4).map(|n| reign(&mut former, step * n)).collect();
+        assert_eq!(reigns, [false, false, true, true]);
+        assert!(!reign(&mut former, step * 6), "forgotten");
+        for _ in 0..100 {
+            former.keep(t0, Acker::new(&report(10, 0.9)));
+        }
+        assert_eq!(former.0.len(), FORMER);
     }
 
     #[test]

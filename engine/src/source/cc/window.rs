@@ -48,6 +48,8 @@ pub(super) struct News {
     pub(super) received: u32,
     /// Packets lost.
     pub(super) lost: u32,
+    /// Packets no ACK will tell of any more.
+    pub(super) unknown: u32,
     /// Time since the newest one was sent, if this ACK is the first that tells of it.
     pub(super) rtt: Option<Duration>,
 }
@@ -203,9 +205,14 @@ impl Window {
         let mut halve = false;
         for at in 0..lost_before.max(unknown_before).max(0) {
             let sqn = self.base;
-            if self.settle_front() && at >= unknown_before {
+            if !self.settle_front() {
+                continue;
+            }
+            if at >= unknown_before {
                 news.lost += 1;
                 halve |= self.frozen.is_none_or(|frozen| sqn.since(frozen) >= 0);
+            } else {
+                news.unknown += 1;
             }
         }
         while self.flight.front().is_some_and(|packet| packet.acked) {
