@@ -40,10 +40,13 @@ fn tree(net: &mut TestNet, config: &ElementConfig, leaves: usize, receivers: usi
     tree
 }
 
-/// Lose the original data with these SQNs wherever `lost` says: sent by, on its way to.
+/// Lose the original data with these SQNs, counted from the first, wherever `lost` says: sent by, on its way to.
 fn lose(net: &mut TestNet, sqns: &'static [u32], lost: impl Fn(NodeId, NodeId) -> bool + 'static) {
     net.drop_if(move |flight, to| match &flight.tpdu.body {
-        Body::Odata(data) => sqns.contains(&data.sqn.0) && lost(flight.from, to),
+        Body::Odata(data) => {
+            let at = data.sqn.since(first_sqn());
+            sqns.iter().any(|sqn| *sqn as i32 == at) && lost(flight.from, to)
+        }
         _ => false,
     });
 }
