@@ -47,6 +47,7 @@ fn recognise(fd: c_int, way: Way) -> Result<(), Errno> {
         return Ok(());
     };
     let is_foreign = way == Way::Exec || identity.pid != std::process::id();
+    fork::begin_sharing();
     let mut control = control()?;
     engine::begin_use();
     let same = |other: c_int| driver::identify(other).is_some_and(|i| i.nonce == identity.nonce);

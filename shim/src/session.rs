@@ -3,7 +3,8 @@
 //! Message mode (D12): a short buffer gets the first part and the rest is kept. The message stays at
 //! the head of the pair's queue until its last octet is taken, so poll and epoll need no help: each
 //! step peeks (the kernel remembers how far, SO_PEEK_OFF) and drops the message when nothing of it is
-//! left. Peek and drop are one step to other threads by a lock that is never held while waiting.
+//! left. Peek and drop are one step to other threads by a lock that is never held while waiting, and to other
+//! processes that have the socket by one of the kernel's.
 //! Waiting is a native `recv` of nothing, which brings O_NONBLOCK, SO_RCVTIMEO, EINTR and SA_RESTART,
 //! cancellation and the wake by `shutdown` with it.
 //!
@@ -13,6 +14,7 @@
 use crate::addr::Place;
 use crate::errno::{self, Errno, Native};
 use crate::fdtable;
+use crate::fork;
 use crate::interpose::{fail, guarded, undisturbed};
 use crate::next;
 use crate::socket::{IPPROTO_PGM, Kind, Socket};
@@ -202,6 +204,7 @@ fn take_part(
     flags: c_int,
 ) -> Result<Step<Part>, Errno> {
     let _held = socket.receiving.lock()?;
+    let _alone = fork::is_sharing().then(|| sys::Alone::at(fd));
     socket.reading.store(fd, Ordering::Relaxed);
     let peek = flags & libc::MSG_PEEK != 0;
     let start = if peek { sys::peek_offset(fd)? } else { 0 };
@@ -318,6 +321,7 @@ fn finish(
 /// Octets of the next message that are still to be read (FIONREAD).
 pub(crate) fn next_len(socket: &'static Socket, fd: c_int) -> Result<usize, Errno> {
     let _held = socket.receiving.lock()?;
+    let _alone = fork::is_sharing().then(|| sys::Alone::at(fd));
     let nothing = iovec {
         iov_base: std::ptr::null_mut(),
         iov_len: 0,

@@ -436,6 +436,39 @@ pub(crate) fn set_peek_offset(fd: RawFd, value: c_int) -> Result<(), Errno> {
         .map(drop)
 }
 
+/// Keeps the other processes that have a socket away from its queue while it lives: a record lock, which belongs to
+/// a process, whereas the socket is shared. The threads of this one have a lock of their own, taken before.
+pub(crate) struct Alone(RawFd);
+
+impl Alone {
+    /// Wait until no other process is at it. None stays for longer than its copying takes.
+    pub(crate) fn at(fd: RawFd) -> Self {
+        // False deadlocks are seen where threads of two processes are at two sockets.
+        while matches!(
+            record_lock(fd, libc::F_WRLCK, libc::F_SETLKW),
+            Err(Errno(libc::EINTR | libc::EDEADLK))
+        ) {}
+        Self(fd)
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // What fails is a descriptor that was closed, and its lock with it.
+        let _ = record_lock(self.0, libc::F_UNLCK, libc::F_SETLK);
+    }
+}
+
+/// `fcntl` as a bare system call, since libc's is a cancellation point.
+fn record_lock(fd: RawFd, kind: c_int, command: c_int) -> Result<(), Errno> {
+    // SAFETY: all zero is a valid flock: all of the file.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    // SAFETY: `lock` is valid for the call.
+    let result = unsafe { libc::syscall(libc::SYS_fcntl, fd, command, &raw const lock) };
+    (result as c_int).check().map(drop)
+}
+
 /// The IPv4 address of the interface with this index.
 pub(crate) fn address_of_interface(index: u32) -> Result<Ipv4Addr, Errno> {
     let none = Errno(libc::ENODEV);
