@@ -5,23 +5,10 @@ use crate::engine;
 use crate::exit;
 use crate::lock::control_lock;
 use crate::socket;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The process our memory belongs to; 0 before the first PGM socket.
 static PID: AtomicI32 = AtomicI32::new(0);
-
-/// Other processes may have sockets of ours: we forked, or got one from elsewhere.
-static SHARES: AtomicBool = AtomicBool::new(false);
-
-/// From now on others may read what we read.
-pub(crate) fn begin_sharing() {
-    SHARES.store(true, Ordering::Relaxed);
-}
-
-/// Whether other processes may have the same sockets.
-pub(crate) fn is_sharing() -> bool {
-    SHARES.load(Ordering::Relaxed)
-}
 
 fn getpid() -> i32 {
     // SAFETY: cannot fail and touches no memory.
@@ -47,15 +34,14 @@ pub(crate) fn prepare_process() {
 
 unsafe extern "C" fn before() {
     control_lock().acquire();
+    socket::share_all();
 }
 
 unsafe extern "C" fn in_parent() {
-    begin_sharing();
     control_lock().release();
 }
 
 unsafe extern "C" fn in_child() {
-    begin_sharing();
     PID.store(getpid(), Ordering::Relaxed);
     exit::this_is_the_main_thread();
     socket::survive_fork(engine::forget);

@@ -14,8 +14,9 @@ use crate::fork;
 use crate::interpose::{inside, is_inside};
 use crate::lock::control;
 use crate::next;
+use crate::send;
 use crate::session;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 use crate::stdio;
 use crate::sys;
 use crate::twin;
@@ -47,7 +48,6 @@ fn recognise(fd: c_int, way: Way) -> Result<(), Errno> {
         return Ok(());
     };
     let is_foreign = way == Way::Exec || identity.pid != std::process::id();
-    fork::begin_sharing();
     let mut control = control()?;
     engine::begin_use();
     let same = |other: c_int| driver::identify(other).is_some_and(|i| i.nonce == identity.nonce);
@@ -65,6 +65,7 @@ fn recognise(fd: c_int, way: Way) -> Result<(), Errno> {
         // Nobody has accepted it yet.
         sys::set_peek_offset(fd, 0)?;
     }
+    socket.share();
     fdtable::insert(fd, socket)?;
     stdio::follow(fd);
     Ok(())
@@ -137,6 +138,43 @@ pub(crate) unsafe fn recvmmsg(
     }
 }
 
+/// `sendmsg`: on a descriptor that is not ours it may give one that is to another process.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's promise; the header is looked at only after the kernel has taken it.
+    unsafe {
+        if let Some(socket) = fdtable::get(fd)
+            && !is_inside()
+        {
+            return send::sendmsg(socket, fd, header, flags);
+        }
+        let result = next::sendmsg(fd, header, flags);
+        if result >= 0 && (*header).msg_controllen != 0 && !is_inside() {
+            given(&*header);
+        }
+        result
+    }
+}
+
+/// After a message with something beside it was sent natively.
+///
+/// # Safety
+/// The header is as `sendmsg` has taken it.
+#[cold]
+#[inline(never)]
+unsafe fn given(header: &msghdr) {
+    // SAFETY: the caller's.
+    unsafe {
+        sys::each_passed(header, |fd| {
+            if let Some(socket) = fdtable::get(fd) {
+                socket.share();
+            }
+        });
+    }
+}
+
 /// After a message with something beside it was received natively: look at the descriptors that came.
 ///
 /// # Safety
@@ -149,7 +187,7 @@ unsafe fn received(header: &msghdr) {
     }
     // SAFETY: the caller's.
     unsafe {
-        sys::each_received(header, |fd| {
+        sys::each_passed(header, |fd| {
             let _ = inside(|| recognise(fd, Way::Message));
         });
     }
@@ -165,6 +203,8 @@ pub(crate) unsafe fn with_mark<T>(environment: Args, exec: impl FnOnce(Args) -> 
     if fdtable::entries().next().is_none() {
         return exec(environment);
     }
+    // A child of posix_spawn never calls the fork handlers.
+    socket::share_all();
     let mut count = 0;
     // SAFETY: all entries up to the first null are there.
     while !environment.is_null() && unsafe { !(*environment.add(count)).is_null() } {

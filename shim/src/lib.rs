@@ -16,6 +16,7 @@ mod interpose;
 mod loader;
 mod lock;
 mod names;
+mod print;
 mod send;
 mod session;
 mod socket;
@@ -23,13 +24,16 @@ mod sockopt;
 mod stdio;
 mod sys;
 mod transfer;
+mod turn;
 mod twin;
 
 pub use crate::exec::{execl, execle, execlp};
 pub use crate::loader::{dlmopen, dlopen};
+pub use crate::print::{__dprintf_chk, dprintf};
 
 use crate::addr::Place;
 use crate::interpose::{hooks, late, raw};
+use crate::print::List;
 use libc::{
     FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, off64_t, pid_t,
     protoent, size_t, sockaddr, socklen_t, ssize_t, timespec,
@@ -38,6 +42,13 @@ use std::ptr::null_mut;
 
 unsafe extern "C" {
     fn __chk_fail() -> !;
+    fn vasprintf(text: *mut *mut c_char, format: *const c_char, list: List) -> c_int;
+    fn __vasprintf_chk(
+        text: *mut *mut c_char,
+        flag: c_int,
+        format: *const c_char,
+        list: List,
+    ) -> c_int;
 }
 
 /// What a fortified call checks.
@@ -420,7 +431,7 @@ hooks! {
         pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags);
     fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_sendmsg, fd, header, flags),
-        pgm(fd) |s| => send::sendmsg(s, fd, header, flags);
+        any => inherit::sendmsg(fd, header, flags);
     fn sendto(
         fd: c_int, buffer: *const c_void, len: size_t, flags: c_int,
         addr: *const sockaddr, addr_len: socklen_t,
@@ -446,6 +457,14 @@ hooks! {
     ) -> ssize_t,
         or raw!(SYS_splice, from, from_offset, to, to_offset, len, flags),
         used => transfer::splice(from, from_offset, to, to_offset, len, flags);
+    fn vdprintf(fd: c_int, format: *const c_char, list: List) -> c_int,
+        or late!(vdprintf(fd: c_int, format: *const c_char, list: List) -> c_int, -1),
+        pgm(fd) |s| => print::print(s, fd, |text| vasprintf(text, format, list));
+    fn __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, list: List) -> c_int,
+        or late!(
+            __vdprintf_chk(fd: c_int, flag: c_int, format: *const c_char, list: List) -> c_int, -1
+        ),
+        pgm(fd) |s| => print::print(s, fd, |text| __vasprintf_chk(text, flag, format, list));
     fn write(fd: c_int, buffer: *const c_void, len: size_t) -> ssize_t,
         or raw!(SYS_write, fd, buffer, len),
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, 0);

@@ -5,6 +5,7 @@
 //! socket without a signal; a connected sender that was shut down behaves as a stream socket does, so
 //! SIGPIPE is raised unless MSG_NOSIGNAL asks otherwise.
 
+use crate::boundary;
 use crate::errno::{self, Errno, Native};
 use crate::interpose::{fail, guarded};
 use crate::next;
@@ -42,10 +43,11 @@ fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
     }
     let message = socket.style().mode == Mode::Message;
     let passed = flags & PASSED;
+    let shared = socket.is_shared();
     let sent = if !message {
         send_plain(fd, buffers, passed)
-    } else if socket.boundary.is_set() {
-        socket.boundary.send(fd, buffers, passed)
+    } else if socket.boundary.may_be_set(shared) && boundary::is_set(fd) {
+        socket.boundary.send(fd, shared, buffers, passed)
     } else if flags & libc::MSG_MORE != 0 {
         send_parcel(fd, buffers, BigMessage::MORE, passed)
     } else if buffers.total > PAIR_MESSAGE_MAX {

@@ -14,7 +14,6 @@
 use crate::addr::Place;
 use crate::errno::{self, Errno, Native};
 use crate::fdtable;
-use crate::fork;
 use crate::interpose::{fail, guarded, undisturbed};
 use crate::next;
 use crate::socket::{IPPROTO_PGM, Kind, Socket};
@@ -203,9 +202,7 @@ fn take_part(
     buffers: Iov,
     flags: c_int,
 ) -> Result<Step<Part>, Errno> {
-    let _held = socket.receiving.lock()?;
-    let _alone = fork::is_sharing().then(|| sys::Alone::at(fd));
-    socket.reading.store(fd, Ordering::Relaxed);
+    let _turn = socket.receiving.take(fd, socket.is_shared())?;
     let peek = flags & libc::MSG_PEEK != 0;
     let start = if peek { sys::peek_offset(fd)? } else { 0 };
     let received = loop {
@@ -320,8 +317,7 @@ fn finish(
 
 /// Octets of the next message that are still to be read (FIONREAD).
 pub(crate) fn next_len(socket: &'static Socket, fd: c_int) -> Result<usize, Errno> {
-    let _held = socket.receiving.lock()?;
-    let _alone = fork::is_sharing().then(|| sys::Alone::at(fd));
+    let _turn = socket.receiving.take(fd, socket.is_shared())?;
     let nothing = iovec {
         iov_base: std::ptr::null_mut(),
         iov_len: 0,

@@ -11,9 +11,10 @@ use crate::errno::Errno;
 use crate::exit;
 use crate::fdtable;
 use crate::interpose::call;
-use crate::lock::{Control, Guarded, OwnedLock, control, control_lock};
+use crate::lock::{Control, Guarded, control, control_lock};
 use crate::sockopt::{Members, Shadows};
 use crate::sys;
+use crate::turn::Turn;
 use libc::{c_int, sockaddr, socklen_t};
 use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, UdpEncap};
 use pgm_engine::driver::log::Level;
@@ -23,7 +24,9 @@ use pgm_engine::num::{Gsi, Tsi};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering,
+};
 
 /// IANA's PGM; `IPPROTO_RM` on Windows.
 pub(crate) const IPPROTO_PGM: c_int = 113;
@@ -174,10 +177,10 @@ pub(crate) struct Socket {
     gsi: AtomicU64,
     /// Largest TPDU of a sender, octets.
     max_tpdu: AtomicU32,
-    /// Makes reading one message one step; never held while blocking.
-    pub(crate) receiving: OwnedLock,
-    /// Which descriptor its holder reads from.
-    pub(crate) reading: AtomicI32,
+    /// Other processes may have it: there was a fork, or it came from one, or went to one.
+    shared: AtomicBool,
+    /// Makes reading one message one step.
+    pub(crate) receiving: Turn,
     /// Octets of the message at the head of the queue that have been read.
     pub(crate) read_so_far: AtomicI32,
     settings: Guarded<Option<Settings>>,
@@ -199,20 +202,28 @@ fn slots() -> impl Iterator<Item = &'static Socket> {
 /// only looked at is still to be read.
 pub(crate) fn release_locks_of_this_thread() {
     control_lock().release_own();
-    for slot in slots().filter(|slot| slot.receiving.is_own()) {
-        let at = slot.read_so_far.load(Ordering::Relaxed);
-        // It can only fail when the descriptor is closed.
-        let _ = sys::set_peek_offset(slot.reading.load(Ordering::Relaxed), at);
-        slot.receiving.release_own();
+    for slot in slots() {
+        slot.boundary.sending.end_own();
+        if let Some(fd) = slot.receiving.own() {
+            let at = slot.read_so_far.load(Ordering::Relaxed);
+            // It can only fail when the descriptor is closed.
+            let _ = sys::set_peek_offset(fd, at);
+            slot.receiving.end_own();
+        }
     }
+}
+
+/// From now on other processes may have what this one has.
+pub(crate) fn share_all() {
+    slots().for_each(Socket::share);
 }
 
 /// In the child of a fork: whoever was reading is not here any more, and `forget` closes everything of the
 /// engine's. Engine ends that it did not have yet are kept: the child may still connect or listen.
 pub(crate) fn survive_fork(forget: impl FnOnce()) {
     for slot in slots() {
-        slot.receiving.release();
-        slot.boundary.survive_fork();
+        slot.receiving.survive_fork();
+        slot.boundary.sending.survive_fork();
         let engine_end = slot.engine_end.load(Ordering::Relaxed);
         if engine_end >= 0 {
             let copy = sys::duplicate_raw(engine_end).unwrap_or(-1);
@@ -273,8 +284,8 @@ impl Socket {
                     boundary: Boundary::new(),
                     gsi: AtomicU64::new(0),
                     max_tpdu: AtomicU32::new(0),
-                    receiving: OwnedLock::new(),
-                    reading: AtomicI32::new(-1),
+                    shared: AtomicBool::new(false),
+                    receiving: Turn::new(),
                     read_so_far: AtomicI32::new(0),
                     settings: Guarded::new(None),
                     next: AtomicPtr::new(SLOTS.load(Ordering::Acquire)),
@@ -289,6 +300,7 @@ impl Socket {
         socket.peer.store(0, Ordering::Relaxed);
         socket.deferred.store(0, Ordering::Relaxed);
         socket.boundary.reset();
+        socket.shared.store(false, Ordering::Relaxed);
         socket.gsi.store(0, Ordering::Relaxed);
         socket.read_so_far.store(0, Ordering::Relaxed);
         socket.put_engine_end(engine_end);
@@ -382,6 +394,8 @@ impl Socket {
         let (app_end, engine_end) = driver::make_pair(style.mode, style.native, Role::Fresh)?;
         for (fd, socket) in fdtable::entries() {
             if std::ptr::eq(socket, self) {
+                // What is kept there: see `boundary`.
+                sys::set_peek_offset(app_end.as_raw_fd(), sys::peek_offset(fd)?)?;
                 sys::replace(fd, &app_end)?;
             }
         }
@@ -433,6 +447,16 @@ impl Socket {
         }
         let error = self.deferred.swap(0, Ordering::Relaxed);
         (error != 0).then_some(Errno(error))
+    }
+
+    /// Another process may have it from now on.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process may have it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// The session it sends or receives.
@@ -693,6 +717,8 @@ pub(crate) fn listen(socket: &'static Socket, fd: c_int, backlog: c_int) -> c_in
                 .listen(carriage, style.mode, group, options, engine_end)
         })?;
         socket.become_kind(Kind::Listening, handle, group, UNNAMED);
+        // A message was announced, but this is no sender: nothing that waits here may be skipped.
+        sys::set_peek_offset(fd, -1)?;
         // Nobody writes to a listener: keep POLLOUT off.
         driver::park(fd)?;
         Ok(0)

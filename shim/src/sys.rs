@@ -436,27 +436,20 @@ pub(crate) fn set_peek_offset(fd: RawFd, value: c_int) -> Result<(), Errno> {
         .map(drop)
 }
 
-/// Keeps the other processes that have a socket away from its queue while it lives: a record lock, which belongs to
-/// a process, whereas the socket is shared. The threads of this one have a lock of their own, taken before.
-pub(crate) struct Alone(RawFd);
-
-impl Alone {
-    /// Wait until no other process is at it. None stays for longer than its copying takes.
-    pub(crate) fn at(fd: RawFd) -> Self {
-        // False deadlocks are seen where threads of two processes are at two sockets.
-        while matches!(
-            record_lock(fd, libc::F_WRLCK, libc::F_SETLKW),
-            Err(Errno(libc::EINTR | libc::EDEADLK))
-        ) {}
-        Self(fd)
-    }
+/// Keep the other processes that have a socket away from its pair: a record lock, which belongs to a process,
+/// whereas the socket is shared. Waits until no other has it; none keeps it for longer than its copying takes.
+pub(crate) fn lock_record(fd: RawFd) {
+    // False deadlocks are seen where threads of two processes are at two sockets.
+    while matches!(
+        record_lock(fd, libc::F_WRLCK, libc::F_SETLKW),
+        Err(Errno(libc::EINTR | libc::EDEADLK))
+    ) {}
 }
 
-impl Drop for Alone {
-    fn drop(&mut self) {
-        // What fails is a descriptor that was closed, and its lock with it.
-        let _ = record_lock(self.0, libc::F_UNLCK, libc::F_SETLK);
-    }
+/// Let them.
+pub(crate) fn unlock_record(fd: RawFd) {
+    // What fails is a descriptor that was closed, and its lock with it.
+    let _ = record_lock(fd, libc::F_UNLCK, libc::F_SETLK);
 }
 
 /// `fcntl` as a bare system call, since libc's is a cancellation point.
@@ -520,7 +513,7 @@ pub(crate) fn each_open(mut f: impl FnMut(RawFd)) {
 ///
 /// # Safety
 /// The header is as `recvmsg` has left it.
-pub(crate) unsafe fn each_received(header: &msghdr, mut f: impl FnMut(RawFd)) {
+pub(crate) unsafe fn each_passed(header: &msghdr, mut f: impl FnMut(RawFd)) {
     // SAFETY: the kernel filled the control buffer, the macros stay within it.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);

@@ -64,7 +64,10 @@ pub(super) static ROWS: &[Row] = &[
             most: MAX_APDU as u32,
         },
         set: Some(|call, value| match call.socket.style().mode {
-            Mode::Message => call.socket.boundary.set(value.word()?),
+            Mode::Message => {
+                let (socket, octets) = (call.socket, value.word()?);
+                socket.boundary.set(call.fd, socket.is_shared(), octets)
+            }
             Mode::Stream => Err(Errno(libc::EINVAL)),
         }),
         phases: Phases::Sending,
