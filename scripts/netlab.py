@@ -115,22 +115,22 @@ class Lab:
                 self.configure(i)
         self.one_by_one(True)
 
-    def plug(self, i):
-        """Join a host to the bridge. An interface that comes back has the address it had, as that of a machine does: what
-        others have in their ARP tables is right."""
-        mac = f"02:00:0a:63:00:{i + 1:02x}"
+    def plug(self, i, card=0, address=None):
+        """Join a host to the bridge. An interface that comes back has the MAC address it had, as that of a machine does:
+        what others have in their ARP tables is right. Another card has another."""
+        mac = f"02:00:0a:63:{card:02x}:{i + 1:02x}"
         sh("ip", "link", "add", "eth", "netns", self.hosts[i], "address", mac, "type", "veth", "peer", "name", f"p{i}", "netns", self.bridge)
         sh("ip", "-n", self.bridge, "link", "set", f"p{i}", "master", "bridge0", "up")
-        self.configure(i)
+        self.configure(i, address)
 
     def unplug(self, i):
         """Take a host's interface away."""
         sh("ip", "-n", self.hosts[i], "link", "del", "eth")
 
-    def configure(self, i):
-        """Give a host its address and routes, again if need be."""
+    def configure(self, i, address=None):
+        """Give a host its address, or another, and routes, again if need be."""
         host = self.hosts[i]
-        sh("ip", "-n", host, "addr", "replace", f"{self.address(i)}/24", "dev", "eth")
+        sh("ip", "-n", host, "addr", "replace", f"{address or self.address(i)}/24", "dev", "eth")
         sh("ip", "-n", host, "link", "set", "lo", "up")
         sh("ip", "-n", host, "link", "set", "eth", "up")
         sh("ip", "-n", host, "route", "replace", "224.0.0.0/4", "dev", "eth")

@@ -7,11 +7,13 @@ Takes that many sessions of `sockets send`, each in a thread, checks every octet
 import errno
 import json
 import socket
+import struct
 import sys
 import threading
 import time
 
 SILENCE = 0.4
+IPPROTO_PGM, RM_RECEIVER_STATISTICS = 113, 1013
 FILLING = bytes(at * 31 & 0xFF for at in range(256)) * 600
 MASK = 0xFFFFFFFF
 
@@ -64,7 +66,10 @@ def session(number, connection):
                 tell(session=number, resumed=now, silence=now - last)
             first = index if first is None else first
             following, last = index + 1, now
-    tell(session=number, first=first, following=following, end=end, at=time.monotonic(), last=last)
+    at = time.monotonic()
+    statistics = connection.getsockopt(IPPROTO_PGM, RM_RECEIVER_STATISTICS, 144)
+    odata, repairs = struct.unpack_from("=2Q", statistics)
+    tell(session=number, first=first, following=following, end=end, at=at, last=last, odata=odata, repairs=repairs)
 
 
 def main():

@@ -9,6 +9,7 @@ use super::Carriage;
 use super::batch::{Batch, Exit};
 use super::config::{Defaults, SendOptions, UdpEncap, WantedInterface};
 use super::fault::Loss;
+use super::follow::{Member, Source};
 use super::forward::{self, Forwarder};
 pub(super) use super::iface::Interface;
 use super::log::Level;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
 
 /// Names a descriptor of a carrier; not reused within a carrier's life, unlike the descriptor's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,20 +118,6 @@ enum PortKind {
     Addresses,
 }
 
-/// A group joined on an interface.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) group: Ipv4Addr,
-    /// Index of the interface at first; listeners know it by that.
-    joined: u32,
-    /// And now, if it came back.
-    pub(super) iface: u32,
-    pub(super) addr: Ipv4Addr,
-    pub(super) port: PortId,
-    /// Data-destination ports of the listeners, each as often as there are listeners.
-    dports: Vec<u16>,
-}
-
 /// A session that repairs in its source's place (DLR).
 #[derive(Debug)]
 struct Repairer {
@@ -149,21 +137,6 @@ struct Address {
     port: PortId,
     /// How many.
     sources: usize,
-}
-
-/// Sockets of one source.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) tsi: Tsi,
-    /// Its address, and the index of the interface that has it.
-    pub(super) addr: Ipv4Addr,
-    pub(super) iface: u32,
-    /// Sends to the group.
-    pub(super) plain: EngineFd,
-    /// The same with Router Alert; native only.
-    pub(super) alert: Option<EngineFd>,
-    /// Where other processes hand over what is for it, and the address it shares; UDP only.
-    receives: Option<(PortId, Ipv4Addr)>,
 }
 
 impl Carrier {
@@ -432,15 +405,7 @@ impl Carrier {
                     Carriage::Native => native::group(group, iface)?,
                 };
                 let port = self.add_port(socket, PortKind::Group(group));
-                let (iface, addr) = (iface.index, iface.addr);
-                self.members.push(Member {
-                    group,
-                    joined: iface,
-                    iface,
-                    addr,
-                    port,
-                    dports: Vec::new(),
-                });
+                self.members.push(Member::new(group, iface, port));
                 self.members.len() - 1
             }
         };
@@ -476,6 +441,7 @@ impl Carrier {
     /// Only what a socket will say again and again.
     pub(super) fn receive(
         &mut self,
+        now: Instant,
         port: PortId,
         each: &mut dyn FnMut(Arrival, &[u8]),
     ) -> io::Result<usize> {
@@ -487,6 +453,12 @@ impl Carrier {
             return Ok(0);
         }
         let batch = sys::receive_batch(socket.as_raw_fd(), &mut self.buffers, STRIDE)?;
+        if let PortKind::Group(_) = kind
+            && !batch.is_empty()
+            && let Some(member) = self.members.iter_mut().find(|m| m.port == port)
+        {
+            member.on_heard(now);
+        }
         let (stats, loss) = (&mut self.stats, &mut self.loss);
         let mut deliver = |stats: &mut CarrierStats, arrival, tpdu: &[u8]| {
             if loss.strikes() {
@@ -730,12 +702,6 @@ impl Drop for Carrier {
             self.carriage,
             self.stats()
         );
-    }
-}
-
-impl Member {
-    fn is(&self, group: Ipv4Addr, iface: &Interface) -> bool {
-        self.group == group && (self.joined == iface.index || self.iface == iface.index)
     }
 }
 

@@ -160,7 +160,11 @@ fn arrivals(carrier: &mut Carrier) -> Vec<(Arrival, Vec<u8>)> {
     let mut all = Vec::new();
     for Watch { port, .. } in carrier.watches() {
         let mut each = |a: Arrival, tpdu: &[u8]| all.push((a, tpdu.to_vec()));
-        while carrier.receive(port, &mut each).expect("receive") > 0 {}
+        while carrier
+            .receive(Instant::now(), port, &mut each)
+            .expect("receive")
+            > 0
+        {}
     }
     all
 }
@@ -488,7 +492,7 @@ fn watches_follow_sources_and_joins() {
     assert_eq!(carrier.watches(), start.1);
     assert_eq!(
         carrier
-            .receive(group, &mut |_, _| panic!("gone"))
+            .receive(Instant::now(), group, &mut |_, _| panic!("gone"))
             .expect("nothing"),
         0
     );
@@ -506,7 +510,9 @@ fn memberships_and_sources_follow_an_interface_that_went_and_came_back() {
     let arrived = |carrier: &mut Carrier| {
         let mut numbers = Vec::new();
         let take = &mut |_, tpdu: &[u8]| numbers.push(number_of(tpdu));
-        carrier.receive(group, take).expect("no error");
+        carrier
+            .receive(Instant::now(), group, take)
+            .expect("no error");
         numbers
     };
     // What its removal does to the sockets: no membership, and an index that nothing has.

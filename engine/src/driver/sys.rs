@@ -219,6 +219,11 @@ pub(super) fn set_ip_options(fd: RawFd, options: [u8; 4]) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, options)
 }
 
+/// IP_RECVERR: the kernel says ENOBUFS when a device's queue drops what it was given. Without it that is a success.
+pub(super) fn set_told_of_drops(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1 as libc::c_int)
+}
+
 /// IP_TRANSPARENT: packets may have a source address that is not this host's. Needs CAP_NET_RAW or
 /// CAP_NET_ADMIN.
 pub(super) fn set_transparent(fd: RawFd) -> io::Result<()> {
@@ -472,20 +477,28 @@ pub(super) fn receive_batch(
         .collect())
 }
 
-/// Errors of a receive that say nothing about the next one: try again, and ICMP errors of earlier packets,
+/// Errors of a receive that say nothing about the next one: try again, no memory, and ICMP errors of earlier packets,
 /// which the kernel reports on whatever call comes next.
 fn is_passing(error: &io::Error) -> bool {
     use libc::{
-        EAGAIN, ECONNREFUSED, EHOSTUNREACH, EINTR, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, EPROTO,
+        EAGAIN, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINTR, EMSGSIZE, ENETDOWN, ENETUNREACH,
+        ENOBUFS, ENOMEM, ENONET, ENOPROTOOPT, EOPNOTSUPP, EPROTO,
     };
     let passing = [
         EAGAIN,
         EINTR,
+        ENOBUFS,
+        ENOMEM,
+        // All that ICMP can mean (icmp_err_convert in the kernel).
         ECONNREFUSED,
+        EHOSTDOWN,
         EHOSTUNREACH,
+        ENETDOWN,
         ENETUNREACH,
+        ENONET,
         EPROTO,
         ENOPROTOOPT,
+        EOPNOTSUPP,
         EMSGSIZE,
     ];
     error

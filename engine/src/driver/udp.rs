@@ -47,6 +47,9 @@ pub(super) fn prepare_source(
     options: &SendOptions,
 ) -> io::Result<()> {
     sys::set_multicast_if(socket.as_raw_fd(), iface.index, iface.addr)?;
+    // What the host itself drops need not be lost: it is kept and sent again. Nothing but local errors is queued
+    // for a socket that sends to a group, nobody reads them, and the kernel bounds them.
+    sys::set_told_of_drops(socket.as_raw_fd())?;
     if let Some(priority) = options.priority {
         sys::set_priority(socket.as_raw_fd(), priority)?;
     }
@@ -64,6 +67,11 @@ pub(super) fn prepare_source(
 /// Join `group` on exactly this interface.
 pub(super) fn join(socket: &EngineFd, group: Ipv4Addr, index: u32) -> io::Result<()> {
     SockRef::from(socket).join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))
+}
+
+/// Undo [`join`].
+pub(super) fn leave(socket: &EngineFd, group: Ipv4Addr, index: u32) -> io::Result<()> {
+    SockRef::from(socket).leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(index))
 }
 
 /// Bind to an address that others may have, too.

@@ -416,7 +416,7 @@ impl Link {
         } = self;
         for _ in 0..RECEIVE_BATCHES {
             let now = Instant::now();
-            let received = carrier.receive(port, &mut |arrival, tpdu| {
+            let received = carrier.receive(now, port, &mut |arrival, tpdu| {
                 if let Disposition::Foreign(tsi) = endpoint.handle_tpdu(now, arrival, tpdu) {
                     foreign.push(tsi, tpdu, arrival.from);
                 }
@@ -441,6 +441,7 @@ impl Link {
         let now = Instant::now();
         self.endpoint.handle_timeout(now);
         self.drops.look(now, &self.endpoint);
+        self.carrier.handle_silence(now, self.endpoint.peers() > 0);
         while self.timers.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.timers.pop_first() {
                 self.paused.remove(&key);
@@ -474,7 +475,8 @@ impl Link {
             return retry;
         }
         let timer = self.timers.first().map(|(at, _)| *at);
-        let due = [self.endpoint.poll_timeout(), timer, retry];
+        let silence = self.carrier.silence_at(self.endpoint.peers() > 0);
+        let due = [self.endpoint.poll_timeout(), timer, retry, silence];
         due.into_iter().flatten().min()
     }
 
