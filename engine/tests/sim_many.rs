@@ -83,6 +83,33 @@ fn a_hundred_receivers_with_losses_of_their_own() {
     assert!(naks < 1000 && rdata < 500, "{naks} NAKs, {rdata} RDATA");
 }
 
+#[test] // I-03: losses that each has alone let nobody forget that there are a hundred
+fn a_hundred_receivers_with_losses_of_their_own_then_lose_the_same_packet() {
+    let mut net = sim(TestNet::seeded(30).latency(us(500)));
+    let receivers = net.receivers([(); 100].map(|()| lan_receiver()));
+    let tx = net.source(lan_source());
+    net.run_for(ms(1500));
+    let sent = messages(30, 301, 1000);
+    let share = |nth: u64, to: u64| fastrand::Rng::with_seed(nth << 32 | to).f64() < 0.003;
+    net.drop_if(move |flight, to| {
+        flight.kind == Kind::Odata && (flight.nth == 301 || share(flight.nth, to.0 as u64))
+    });
+    for message in &sent[..300] {
+        net.send_all(tx, [message]);
+        net.run_for(ms(5));
+    }
+    net.run_for(ms(400));
+    let before = net.sent_by_all(Kind::Nak);
+    assert!(before > 50, "{before}");
+    net.send_all(tx, [&sent[300]]);
+    net.run_for(ms(400));
+    let naks = net.sent_by_all(Kind::Nak) - before;
+    assert!(naks <= 8, "{naks} of 100");
+    for rx in receivers {
+        assert_all(&net, rx, &sent);
+    }
+}
+
 #[test]
 fn sources_on_one_group_stay_apart() {
     let mut net = sim(TestNet::seeded(21).loss(0.05));

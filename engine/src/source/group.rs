@@ -1,6 +1,8 @@
 //! Transmission groups: which packets parity is computed over, and which of it is still to be sent
 //! (RFC 3208 §11.2, §11.4).
 
+use super::backoff::{Backoff, Round};
+use super::repair::TRAIL_HOLD;
 use crate::num::Sqn;
 use std::time::{Duration, Instant};
 
@@ -33,9 +35,7 @@ pub(super) struct Group {
 /// Repair state of a group (RFC 3208 §15.2), from the first parity NAK on.
 #[derive(Debug)]
 struct Demand {
-    first_nak: Instant,
-    /// A second receiver asked for no more than the first.
-    duplicated: bool,
+    round: Round,
     /// On-demand parity sent since, and the last of it.
     sent: u8,
     last: Option<Instant>,
@@ -51,8 +51,6 @@ struct Demand {
 pub(super) struct Asked {
     /// It opened a repair state.
     pub(super) opened: bool,
-    /// The back-off of the receiver that sent it was too short.
-    pub(super) duplicate: bool,
     /// What it asks for is on the way.
     pub(super) under_way: bool,
 }
@@ -101,33 +99,35 @@ impl Group {
         now: Instant,
         count: u8,
         k: u8,
-        nak_bo: Duration,
-        trip: Duration,
+        backoff: &mut Backoff,
     ) -> Asked {
         let mut asked = Asked::default();
         let demand = match &mut self.demand {
             Some(demand) => demand,
             None => {
                 asked.opened = true;
-                self.demand.insert(Box::new(Demand::new(now)))
+                self.demand
+                    .insert(Box::new(Demand::new(now, backoff.open(now))))
             }
         };
         let crossed = demand.last.is_some_and(|last| now < last + PARITY_HOLD);
         if !asked.opened && self.pending == 0 && self.deferred == 0 && !crossed {
-            demand.restart(now);
+            demand.restart(now, backoff.open(now));
             asked.opened = true;
         }
         let Some(size) = self.size else {
-            asked.duplicate =
-                !asked.opened && count <= self.deferred && demand.duplicate(now, nak_bo, trip);
+            if !asked.opened && count <= self.deferred {
+                backoff.on_repeat(now, &mut demand.round);
+            }
             self.deferred = self.deferred.max(count);
             return asked;
         };
         let under_way = if crossed { demand.sent } else { 0 };
         let lacking = wanted(count, k, size).saturating_sub(under_way);
         asked.under_way = lacking == 0;
-        asked.duplicate =
-            !asked.opened && lacking <= self.pending && demand.duplicate(now, nak_bo, trip);
+        if !asked.opened && lacking <= self.pending {
+            backoff.on_repeat(now, &mut demand.round);
+        }
         self.pending = self.pending.max(lacking);
         asked
     }
@@ -187,7 +187,7 @@ impl Group {
         now: Instant,
         h: u8,
         proactive: u8,
-        hold: Instant,
+        backoff: &mut Backoff,
     ) -> Option<u8> {
         self.pending = self.pending.checked_sub(1)?;
         if self.next >= h {
@@ -196,7 +196,8 @@ impl Group {
         self.next += 1;
         if let Some(demand) = &mut self.demand {
             demand.sent = demand.sent.saturating_add(1);
-            (demand.last, demand.hold) = (Some(now), hold);
+            backoff.on_repair(now, &demand.round);
+            (demand.last, demand.hold) = (Some(now), now + TRAIL_HOLD + backoff.ivl());
         }
         if self.pending == 0 {
             self.deferred = 0;
@@ -216,10 +217,9 @@ pub(super) enum Confirm {
 }
 
 impl Demand {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, round: Round) -> Self {
         Self {
-            first_nak: now,
-            duplicated: false,
+            round,
             sent: 0,
             last: None,
             hold: now,
@@ -229,19 +229,13 @@ impl Demand {
     }
 
     /// Begin anew; the NCF hold goes on.
-    fn restart(&mut self, now: Instant) {
+    fn restart(&mut self, now: Instant, round: Round) {
         *self = Self {
             hold: self.hold,
             ncf: self.ncf,
             ncf_waits: self.ncf_waits,
-            ..Self::new(now)
+            ..Self::new(now, round)
         };
-    }
-
-    /// The first NAK of another receiver that a longer back-off would have spared, as for selective ones.
-    fn duplicate(&mut self, now: Instant, nak_bo: Duration, trip: Duration) -> bool {
-        let early = now < self.first_nak + (nak_bo / 8).max(trip);
-        early && !std::mem::replace(&mut self.duplicated, true)
     }
 }
 

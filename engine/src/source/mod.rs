@@ -18,7 +18,7 @@ mod spm;
 mod txw;
 
 #[cfg(feature = "testnet")]
-pub(crate) use backoff::Backoff;
+pub(crate) use backoff::{Backoff, Round};
 pub use config::{CongestionControl, Fec, SourceConfig};
 
 use crate::num::Sqn;
@@ -380,13 +380,13 @@ impl Source {
             return;
         }
         if parity {
-            return self.handle_parity_nak(now, nak.sqns());
+            return self.handle_parity_nak(now, from, nak.sqns());
         }
         // RFC 3208 §11.1 (F-10). Departs from RFC 3208 §11.4 (F-11): also in a full group. Who asks by SQN does not
         // use parity (libpgm never asks for it), and network elements do not let parity pass to it.
         if self
             .repairs
-            .on_nak(now, nak.sqns(), &mut self.txw, &mut self.stats)
+            .on_nak(now, from, nak.sqns(), &mut self.txw, &mut self.stats)
         {
             self.active = now;
             self.spm.on_heard();

@@ -3,10 +3,10 @@
 //! Nothing is computed before it is sent. A group's packets are in the transmit window as long as any
 //! parity of it can be asked for: the trailing edge moves by whole groups.
 
-use super::backoff::NCF_TRIP;
+use super::backoff::Backoff;
 use super::config::Fec;
-use super::group::{Asked, Confirm, tg_sqn};
-use super::repair::{NCF_HOLD, NCF_QUEUE, SqnList, TRAIL_HOLD, in_order};
+use super::group::{Confirm, tg_sqn};
+use super::repair::{NCF_HOLD, NCF_QUEUE, SqnList, in_order};
 use super::txw::{Entry, Place, TxWindow};
 use super::{Emitted, Mark, Source, emit};
 use crate::fec::{Code, K_MAX};
@@ -15,6 +15,7 @@ use crate::stats::SourceStats;
 use crate::wire::{Body, Data, Encoded, Fragment, Options, ParityPrm, flag_octet};
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// RFC 3208 §11.4 (F-20): a source that has had nothing to send for this long closes the open group.
@@ -127,19 +128,19 @@ impl Parity {
         }
     }
 
-    /// A parity NAK with these SQNs; whether any of the groups can be repaired, and whether it opened repair
-    /// states or is a duplicate. RFC 3208 §11.4 (F-08).
+    /// A parity NAK with these SQNs; whether any of the groups can be repaired. RFC 3208 §11.4 (F-08).
     pub(super) fn on_nak(
         &mut self,
         now: Instant,
+        from: Ipv4Addr,
         sqns: impl Iterator<Item = Sqn>,
-        nak_bo: Duration,
+        backoff: &mut Backoff,
         txw: &mut TxWindow,
         stats: &mut SourceStats,
-    ) -> (bool, Asked) {
+    ) -> bool {
         let k = self.fec.k;
         let mut confirm = SqnList::new();
-        let (mut inside, mut sum) = (false, Asked::default());
+        let (mut inside, mut opened) = (false, false);
         for sqn in last_of_each_group(in_order(sqns, txw.trail()), k) {
             let tg = tg_sqn(sqn, k);
             // RFC 3208 §11.3.1: the count is 0-based; k ≤ 128.
@@ -157,9 +158,8 @@ impl Parity {
             };
             inside = true;
             let queued = group.is_ready();
-            let asked = group.on_nak(now, count, k, nak_bo, NCF_TRIP);
-            sum.opened |= asked.opened;
-            sum.duplicate |= asked.duplicate;
+            let asked = group.on_nak(now, count, k, backoff);
+            opened |= asked.opened;
             stats.naks_after_rdata += u64::from(asked.under_way);
             match group.confirm(now, count, NCF_HOLD, self.ncfs.len() < NCF_QUEUE) {
                 Confirm::Now => confirm.push(sqn),
@@ -173,7 +173,10 @@ impl Parity {
         if !confirm.is_empty() {
             self.ncfs.push_back(confirm);
         }
-        (inside, sum)
+        if inside {
+            backoff.on_nak(now, from, opened);
+        }
+        inside
     }
 
     /// SQNs of the next parity NCF: groups and counts. `None` although one was due: its groups left the
@@ -210,11 +213,11 @@ impl Parity {
         index.map(|index| (tg, index))
     }
 
-    /// Group and index of the next on-demand parity packet, which goes now; the data stays until `hold`.
+    /// Group and index of the next on-demand parity packet, which goes now.
     fn take_on_demand(
         &mut self,
         now: Instant,
-        hold: Instant,
+        backoff: &mut Backoff,
         txw: &mut TxWindow,
     ) -> Option<(Sqn, u8)> {
         let tg = *self.on_demand.front()?;
@@ -223,7 +226,7 @@ impl Parity {
             return None;
         };
         let h = self.fec.n - self.fec.k;
-        let index = group.take_on_demand(now, h, self.fec.proactive, hold);
+        let index = group.take_on_demand(now, h, self.fec.proactive, backoff);
         if !group.is_ready() {
             self.on_demand.pop_front();
         }
@@ -350,9 +353,8 @@ impl Source {
 
     /// RFC 3208 §11.4 (F-05): on-demand parity is RDATA.
     pub(super) fn emit_on_demand(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
-        let hold = now + TRAIL_HOLD + self.repairs.nak_bo_ivl();
-        let parity = self.parity.as_mut()?;
-        let (tg, index) = parity.take_on_demand(now, hold, &mut self.txw)?;
+        let (parity, backoff) = (self.parity.as_mut()?, self.repairs.backoff());
+        let (tg, index) = parity.take_on_demand(now, backoff, &mut self.txw)?;
         self.rdata_run += 1;
         let trail = self.txw.trail();
         let body = |sqn| Body::Rdata(Data { sqn, trail });
@@ -385,16 +387,19 @@ impl Source {
     }
 
     /// A parity NAK. Without on-demand parity nobody was invited to send one.
-    pub(super) fn handle_parity_nak(&mut self, now: Instant, sqns: impl Iterator<Item = Sqn>) {
-        let nak_bo = self.repairs.nak_bo_ivl();
+    pub(super) fn handle_parity_nak(
+        &mut self,
+        now: Instant,
+        from: Ipv4Addr,
+        sqns: impl Iterator<Item = Sqn>,
+    ) {
         let Some(parity) = self.parity.as_mut().filter(|parity| parity.is_on_demand()) else {
             self.stats.naks_ignored += 1;
             return;
         };
         self.stats.parity_naks_received += 1;
-        let (inside, asked) = parity.on_nak(now, sqns, nak_bo, &mut self.txw, &mut self.stats);
-        self.repairs.tune(asked.opened, asked.duplicate);
-        if inside {
+        let (backoff, txw) = (self.repairs.backoff(), &mut self.txw);
+        if parity.on_nak(now, from, sqns, backoff, txw, &mut self.stats) {
             self.active = now;
             self.spm.on_heard();
         }

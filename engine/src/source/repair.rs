@@ -2,7 +2,7 @@
 //! (RFC 3208 §5.2, §5.3, §15.2).
 
 use super::SourceConfig;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Round};
 use super::rate::Regulator;
 use super::txw::{Place, TxWindow};
 use crate::num::Sqn;
@@ -10,6 +10,7 @@ use crate::stats::SourceStats;
 use crate::wire::NAK_LIST_MAX;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// SQNs of one NAK or NCF: the header's and the list's, ordered, no duplicates.
@@ -31,11 +32,9 @@ const NCF_LEN: usize = 320;
 /// Repair state of one SQN (RFC 3208 §15.2): from its first NAK until the RDATA had time to arrive.
 #[derive(Debug)]
 pub(super) struct Repair {
-    first_nak: Instant,
+    round: Round,
     /// NAKs after the first.
     duplicates: u32,
-    /// A second receiver asked: the back-off interval was too short for this one.
-    duplicated: bool,
     /// Its RDATA waits.
     queued: bool,
     rdata: Option<Instant>,
@@ -47,11 +46,10 @@ pub(super) struct Repair {
 }
 
 impl Repair {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, round: Round) -> Self {
         Self {
-            first_nak: now,
+            round,
             duplicates: 0,
-            duplicated: false,
             queued: false,
             rdata: None,
             hold: now,
@@ -65,7 +63,7 @@ impl Repair {
     pub(super) fn example(queued: bool, hold: Instant) -> Self {
         Self {
             queued,
-            ..Self::new(hold)
+            ..Self::new(hold, Round::new(hold, Duration::ZERO))
         }
     }
 
@@ -94,11 +92,11 @@ impl Repair {
     }
 
     /// Begin anew; the NCF hold goes on.
-    fn restart(&mut self, now: Instant) {
+    fn restart(&mut self, now: Instant, round: Round) {
         *self = Self {
             ncf: self.ncf,
             ncf_waits: self.ncf_waits,
-            ..Self::new(now)
+            ..Self::new(now, round)
         };
     }
 }
@@ -140,9 +138,9 @@ impl Repairs {
         self.backoff.ivl()
     }
 
-    /// A parity NAK opened repair states, or was a duplicate: the back-off interval follows.
-    pub(super) fn tune(&mut self, opened: bool, duplicate: bool) {
-        self.backoff.on_nak(opened, duplicate);
+    /// What parity NAKs tune, too.
+    pub(super) fn backoff(&mut self) -> &mut Backoff {
+        &mut self.backoff
     }
 
     /// SQNs whose RDATA waits.
@@ -166,13 +164,14 @@ impl Repairs {
     pub(super) fn on_nak(
         &mut self,
         now: Instant,
+        from: Ipv4Addr,
         sqns: impl Iterator<Item = Sqn>,
         txw: &mut TxWindow,
         stats: &mut SourceStats,
     ) -> bool {
         let sqns = in_order(sqns, txw.trail());
         let mut confirm = SqnList::new();
-        let (mut inside, mut opened, mut duplicate) = (false, false, false);
+        let (mut inside, mut opened) = (false, false);
         for sqn in sqns {
             let entry = match txw.place(sqn) {
                 Place::Inside(entry) => entry,
@@ -189,18 +188,15 @@ impl Repairs {
             let known = entry.repair.is_some();
             let repair = entry
                 .repair
-                .get_or_insert_with(|| Box::new(Repair::new(now)));
+                .get_or_insert_with(|| Box::new(Repair::new(now, self.backoff.open(now))));
             if !known {
                 opened = true;
             } else if repair.is_over(now) {
-                repair.restart(now);
+                repair.restart(now, self.backoff.open(now));
                 opened = true;
             } else {
                 repair.duplicates = repair.duplicates.saturating_add(1);
-                if !repair.duplicated && self.backoff.is_early(repair.first_nak, now) {
-                    repair.duplicated = true;
-                    duplicate = true;
-                }
+                self.duplicate |= self.backoff.on_repeat(now, &mut repair.round);
             }
             if repair.is_under_way(now) {
                 stats.naks_after_rdata += 1;
@@ -223,8 +219,9 @@ impl Repairs {
         if !confirm.is_empty() {
             self.ncfs.push_back(confirm);
         }
-        self.backoff.on_nak(opened, duplicate);
-        self.duplicate |= duplicate;
+        if inside {
+            self.backoff.on_nak(now, from, opened);
+        }
         inside
     }
 
@@ -273,6 +270,7 @@ impl Repairs {
             && let Some(repair) = &mut entry.repair
         {
             (repair.queued, repair.rdata) = (false, Some(now));
+            self.backoff.on_repair(now, &repair.round);
             repair.hold = now + TRAIL_HOLD + self.backoff.ivl();
         }
         Some(sqn)
@@ -299,6 +297,8 @@ mod tests {
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
+
+    const RECEIVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
     struct Rig {
         repairs: Repairs,
@@ -337,7 +337,7 @@ mod tests {
         fn nak(&mut self, at: Duration, sqns: impl IntoIterator<Item = u32>) -> bool {
             let (now, sqns) = (self.t0 + at, sqns.into_iter().map(Sqn));
             self.repairs
-                .on_nak(now, sqns, &mut self.txw, &mut self.stats)
+                .on_nak(now, RECEIVER, sqns, &mut self.txw, &mut self.stats)
         }
 
         /// SQNs of the NCFs that are due at `at`, one list per packet.
@@ -440,41 +440,32 @@ mod tests {
         assert_eq!(rig.ncfs(ms(0)), [[9]]);
     }
 
-    #[test] // I-03, RFC 3208 §15.2.1
-    fn the_first_duplicate_of_a_repair_state_doubles_the_back_off() {
+    #[test] // I-03
+    fn a_loss_that_many_ask_for_lengthens_the_back_off() {
         let mut rig = Rig::new(100);
-        assert_eq!(rig.nak_bo(), ms(10));
-        rig.nak(ms(0), [1, 2, 3]);
-        rig.nak(ms(0), [1, 2]);
-        assert_eq!(rig.nak_bo(), ms(20));
-        rig.nak(ms(0), [1, 2]);
-        assert_eq!(rig.nak_bo(), ms(20), "once per repair state");
-        rig.nak(ms(5), [3]);
-        assert_eq!(
-            rig.nak_bo(),
-            ms(20),
-            "late: its NCF was lost, no back-off would have helped"
-        );
-        for sqn in 10..60 {
-            rig.nak(ms(50), [sqn]);
-            rig.nak(ms(50), [sqn]);
+        for _ in 0..8 {
+            rig.nak(ms(0), [1, 2, 3]);
+        }
+        assert_eq!(rig.nak_bo(), ms(30), "log2 of 8");
+        for _ in 0..8 {
+            rig.nak(ms(2), [4]);
+        }
+        assert_eq!(rig.nak_bo(), ms(90));
+        for _ in 0..100 {
+            rig.nak(ms(20), [4]);
+        }
+        assert_eq!(rig.nak_bo(), ms(90), "later ones tell nothing");
+        for _ in 0..8 {
+            rig.nak(ms(20), [5]);
         }
         assert_eq!(rig.nak_bo(), ms(200), "NAK_BO_IVL_MAX");
     }
 
-    #[test] // I-03, RFC 3208 §15.2.1
-    fn clean_repair_states_halve_the_back_off() {
-        let mut rig = Rig::new(1_000);
-        rig.nak(ms(0), [0]);
-        rig.nak(ms(0), [0]);
-        assert_eq!(rig.nak_bo(), ms(20));
-        for sqn in 1..crate::source::backoff::NAK_PROBE_NUM {
+    #[test] // I-03
+    fn a_lone_receiver_soon_waits_no_longer() {
+        let mut rig = Rig::new(100);
+        for sqn in 0..20 {
             rig.nak(ms(0), [sqn]);
-        }
-        assert_eq!(rig.nak_bo(), ms(20));
-        rig.nak(ms(0), [100]);
-        assert_eq!(rig.nak_bo(), ms(10));
-        for sqn in 200..400 {
             rig.nak(ms(0), [sqn]);
         }
         assert_eq!(rig.nak_bo(), Duration::from_micros(500), "NAK_BO_IVL_MIN");

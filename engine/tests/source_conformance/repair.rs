@@ -257,8 +257,8 @@ fn a_repair_overtakes_queued_data() {
     assert!(rig.now - asked < ms(3), "{:?}", rig.now - asked);
 }
 
-#[test] // RFC 3208 §15.2.1: duplicates lengthen the advertised back-off, calm shortens it
-fn the_advertised_back_off_follows_the_duplicates() {
+#[test] // I-03, RFC 3208 §15.2.1: many NAKs for one loss lengthen the advertised back-off, calm shortens it
+fn the_advertised_back_off_follows_the_naks() {
     let mut rig = rig_with(1_000, config());
     let advertised = |rig: &mut Rig| {
         rig.upstream(Body::Spmr);
@@ -271,17 +271,24 @@ fn the_advertised_back_off_follows_the_duplicates() {
         spm.tpdu().options.nak_bo_ivl.expect("OPT_NAK_BO_IVL").ivl
     };
     assert_eq!(advertised(&mut rig), 10_000);
-    for sqn in 0..3 {
+    for sqn in 0..300 {
         rig.nak(&[sqn]);
-        rig.nak(&[sqn]);
-        rig.run_for(ms(10));
-    }
-    assert_eq!(advertised(&mut rig), 80_000);
-    for sqn in 100..400 {
         rig.nak(&[sqn]);
         rig.run_for(ms(1));
     }
-    assert_eq!(advertised(&mut rig), 500);
+    assert_eq!(advertised(&mut rig), 500, "few ask");
+    for (sqn, ivl) in [(300, 10_000), (301, 30_000), (302, 90_000)] {
+        for _ in 0..8 {
+            rig.nak(&[sqn]);
+        }
+        rig.run_for(ms(10));
+        assert_eq!(advertised(&mut rig), ivl, "many ask at once");
+    }
+    for sqn in 400..700 {
+        rig.nak(&[sqn]);
+        rig.run_for(ms(1));
+    }
+    assert_eq!(advertised(&mut rig), 10_000, "they may still be there");
 }
 
 #[test] // whatever receivers send, nothing but the answers above comes of it

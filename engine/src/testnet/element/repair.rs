@@ -7,6 +7,7 @@ use super::report::Report;
 use super::request::Request;
 use super::{Arriving, Element, ElementConfig, Forward, Session, order, v4};
 use crate::num::Sqn;
+use crate::source::{Backoff, Round};
 use crate::wire::{Body, Cr, Nak, Options, Tpdu};
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -46,7 +47,7 @@ pub(super) struct Listed {
     pub(super) iface: usize,
     /// Packets it still wants.
     wanted: u32,
-    first_nak: Instant,
+    round: Round,
     duplicates: u32,
 }
 
@@ -56,7 +57,6 @@ struct Heard {
     wanted: u32,
     eliminated: bool,
     opened: bool,
-    duplicate: bool,
     /// Of its duplicates so far.
     duplicates: u32,
 }
@@ -85,7 +85,7 @@ impl Repair {
     }
 
     /// A NAK from `iface`, or its part for this state.
-    fn on_nak(&mut self, now: Instant, iface: usize, count: u32) -> Heard {
+    fn on_nak(&mut self, now: Instant, iface: usize, count: u32, backoff: &mut Backoff) -> Heard {
         let eliminated = self.eliminates(now, count);
         self.null = false;
         self.largest = self.largest.max(count);
@@ -98,7 +98,7 @@ impl Repair {
                 self.listed.push(Listed {
                     iface,
                     wanted: 0,
-                    first_nak: now,
+                    round: backoff.open(now),
                     duplicates: 0,
                 });
                 self.listed.last_mut().expect("it was pushed")
@@ -106,15 +106,15 @@ impl Repair {
         };
         listed.wanted = listed.wanted.max(count);
         listed.duplicates += u32::from(!opened);
-        let duplicate = listed.duplicates == 1 && !opened;
-        if !eliminated && !opened {
-            (listed.first_nak, listed.duplicates) = (now, 0);
+        if eliminated && !opened {
+            backoff.on_repeat(now, &mut listed.round);
+        } else if !opened {
+            (listed.round, listed.duplicates) = (backoff.open(now), 0);
         }
         Heard {
             wanted: listed.wanted,
             eliminated,
             opened,
-            duplicate: duplicate && eliminated,
             duplicates: listed.duplicates,
         }
     }
@@ -191,19 +191,17 @@ impl Element {
         };
         let from_dlr = session.is_off_tree_dlr(arriving.from);
         let (mut confirmed, mut wanted) = (Vec::new(), Vec::new());
-        let (mut opened, mut duplicate, mut failed) = (false, false, false);
+        let (mut opened, mut failed) = (false, false);
         for (key, count) in &asked {
             let discard_at = now + config.nak_rdata_ivl;
             let repair = session
                 .repairs
                 .entry(*key)
                 .or_insert_with(|| Repair::new(0, Phase::Lapsed, discard_at));
-            let first = repair.listed.iter().find(|l| l.iface == iface);
-            let first = first.map_or(now, |listed| listed.first_nak);
-            let heard = repair.on_nak(now, iface, *count);
+            let backoff = &mut session.below[iface].backoff;
+            let heard = repair.on_nak(now, iface, *count, backoff);
             confirmed.push(Session::sqn(*key, heard.wanted));
             opened |= heard.opened;
-            duplicate |= heard.duplicate && session.below[iface].backoff.is_early(first, now);
             failed |= config
                 .dup_nak_max
                 .is_some_and(|max| heard.duplicates >= max);
@@ -214,7 +212,8 @@ impl Element {
             }
         }
         session.below[iface].failed |= failed;
-        session.below[iface].backoff.on_nak(opened, duplicate);
+        let backoff = &mut session.below[iface].backoff;
+        backoff.on_nak(now, arriving.from, opened);
         self.confirm(arriving, nak, tpdu, &confirmed);
         let (cr, is_news) = self.report(arriving, tpdu);
         // RFC 3208 §9.3.3 (N-17): one SQN that nobody takes care of lets the whole list through.
