@@ -1,8 +1,12 @@
-//! Receivers behind network elements: who is asked, where repairs go, what a restart costs.
+//! Receivers behind network elements: who is asked, where repairs go, what a restart costs. With parity, and with
+//! local repairers, too.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod parity;
+mod repairers;
 
 use common::*;
 use pgm_engine::num::Sqn;
@@ -16,16 +20,29 @@ use pgm_engine::wire::Body;
 struct Tree {
     tx: Tx,
     trunk: NodeId,
+    /// Between the trunk and the leaves.
+    middle: Segment,
     leaves: Vec<NodeId>,
     receivers: Vec<Vec<Rx>>,
 }
 
 fn tree(net: &mut TestNet, config: &ElementConfig, leaves: usize, receivers: usize) -> Tree {
+    tree_of(net, lan_source(), config, leaves, receivers)
+}
+
+fn tree_of(
+    net: &mut TestNet,
+    source: SourceConfig,
+    config: &ElementConfig,
+    leaves: usize,
+    receivers: usize,
+) -> Tree {
     let middle = net.segment();
     let trunk = net.element(config.clone(), &[Segment::FIRST, middle]);
     let mut tree = Tree {
-        tx: net.source(lan_source()),
+        tx: net.source(source),
         trunk,
+        middle,
         leaves: Vec::new(),
         receivers: Vec::new(),
     };
