@@ -79,6 +79,8 @@ struct Kept {
     queued: bool,
     confirmed: Option<Instant>,
     sent: Option<Instant>,
+    /// It is among those that are asked for once more a little later.
+    waits: bool,
 }
 
 /// OPT_CURR_TGSIZE and the content options of a data packet, which a repair repeats (RFC 3208 §3.6.2).
@@ -113,6 +115,9 @@ pub(super) struct Dlr {
     trail: Option<Sqn>,
     control: VecDeque<Control>,
     rdata: VecDeque<(Sqn, Option<Ipv4Addr>)>,
+    /// What was asked for just after it went, by the time at which it goes once more: the NAK may have crossed it, but
+    /// whom a network element let it not pass to gets nothing else.
+    later: VecDeque<(Instant, Sqn, Option<Ipv4Addr>)>,
     /// When the rate admits the next RDATA.
     ready: Instant,
     polr_sent: Option<Instant>,
@@ -132,6 +137,7 @@ impl Dlr {
             trail: None,
             control: VecDeque::new(),
             rdata: VecDeque::new(),
+            later: VecDeque::new(),
             ready: now,
             polr_sent: None,
             forwarded: None,
@@ -180,6 +186,7 @@ impl Dlr {
             queued: false,
             confirmed: None,
             sent: None,
+            waits: false,
         };
         match self.store.insert(sqn.0, kept) {
             // The SQN is used again, half the space later: its place in the order is the old one.
@@ -231,12 +238,19 @@ impl Dlr {
                 }
                 continue;
             };
+            let under_way = kept.sent.is_some_and(|at| now < at + RDATA_HOLD);
+            if under_way && !kept.queued {
+                if !kept.waits && self.later.len() < RDATA_MAX {
+                    kept.waits = true;
+                    self.later.push_back((now + RDATA_HOLD, sqn, parent));
+                }
+                continue;
+            }
             if kept.confirmed.is_none_or(|at| at + NCF_HOLD <= now) {
                 kept.confirmed = Some(now);
                 confirm.push(sqn);
             }
-            let under_way = kept.sent.is_some_and(|at| now < at + RDATA_HOLD);
-            if !kept.queued && !under_way && self.rdata.len() < RDATA_MAX {
+            if !kept.queued && self.rdata.len() < RDATA_MAX {
                 kept.queued = true;
                 self.rdata.push_back((sqn, parent));
                 serve.push(sqn);
@@ -253,6 +267,27 @@ impl Dlr {
         self.push(serve, Control::Nnak);
         if pass_on {
             self.push(lacking, |list| Control::Nak(list, false));
+        }
+    }
+
+    /// What was asked for just after it went is asked for now.
+    fn ask_again(&mut self, now: Instant) {
+        while let Some((at, _, parent)) = self.later.front().copied()
+            && at <= now
+        {
+            let mut sqns = SqnList::new();
+            while let Some((at, sqn, to)) = self.later.front().copied()
+                && at <= now
+                && to == parent
+                && !sqns.is_full()
+            {
+                self.later.pop_front();
+                if let Some(kept) = self.store.get_mut(&sqn.0) {
+                    kept.waits = false;
+                    sqns.push(sqn);
+                }
+            }
+            self.on_nak(now, sqns.into_iter(), parent, |_| false);
         }
     }
 
@@ -289,7 +324,9 @@ impl Dlr {
     /// When there is something to send.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let ready = Some(self.ready).filter(|_| !self.rdata.is_empty());
-        ready.or(self.ended.map(|at| at + LINGER))
+        let later = self.later.front().map(|(at, ..)| *at);
+        let end = self.ended.map(|at| at + LINGER);
+        [ready.or(end), later].into_iter().flatten().min()
     }
 
     /// Whether it may stop, now that all of the session is here.
@@ -356,6 +393,7 @@ impl Peer {
     /// The next packet of the DLR.
     pub(super) fn emit_dlr(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
         let dlr = self.dlr.as_mut()?;
+        dlr.ask_again(now);
         if let Some(control) = dlr.control.pop_front() {
             return Some(self.emit_control(control, out));
         }
