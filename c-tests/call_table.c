@@ -12,7 +12,7 @@ enum state {
     BOUND_GROUP,   /* bind to a group */
     BOUND_LOCAL,   /* bind to INADDR_ANY */
     LISTENING,     /* listen */
-    LISTENER_SHUT, /* ... and shutdown(SHUT_RD) */
+    LISTENER_SHUT, /* ... and shutdown(SHUT_RD): bound as before */
     SENDER,        /* connect */
     SENDER_SHUT,   /* ... and shutdown(SHUT_WR) */
     SESSION,       /* accept, nothing to read */
@@ -266,16 +266,16 @@ static const struct call {
                                   -EISCONN,      -EISCONN,      -EISCONN}},
     {"connect(group)", connect_group,
                                  {0,             -EINVAL,       0,             -EISCONN,
-                                  -EISCONN,      -EISCONN,      -EISCONN,      -EISCONN,
+                                  -EINVAL,       -EISCONN,      -EISCONN,      -EISCONN,
                                   -EISCONN,      -EISCONN,      -EISCONN}},
     {"connect(unicast)", connect_unicast,
                                  {-EINVAL,       -EINVAL,       -EINVAL,       -EISCONN,
-                                  -EISCONN,      -EISCONN,      -EISCONN,      -EISCONN,
+                                  -EINVAL,       -EISCONN,      -EISCONN,      -EISCONN,
                                   -EISCONN,      -EISCONN,      -EISCONN}},
     /* Nothing to undo is undone, as in TCP; a session cannot be taken back. */
     {"connect(AF_UNSPEC)", disconnect,
                                  {0,             0,             0,             -EOPNOTSUPP,
-                                  -EOPNOTSUPP,   -EOPNOTSUPP,   -EOPNOTSUPP,   -EOPNOTSUPP,
+                                  0,             -EOPNOTSUPP,   -EOPNOTSUPP,   -EOPNOTSUPP,
                                   -EOPNOTSUPP,   -EOPNOTSUPP,   -EOPNOTSUPP}},
     {"accept", do_accept,        {-EINVAL,       -EINVAL,       -EINVAL,       -EAGAIN,
                                   -EINVAL,       -EINVAL,       -EINVAL,       -EINVAL,
@@ -299,15 +299,15 @@ static const struct call {
                                   2,             0,             0}},
     {"shutdown(SHUT_RD)", shut_rd,
                                  {-ENOTCONN,     -ENOTCONN,     -ENOTCONN,     0,
-                                  0,             0,             0,             0,
+                                  -ENOTCONN,     0,             0,             0,
                                   0,             0,             0}},
     {"shutdown(SHUT_WR)", shut_wr,
                                  {-ENOTCONN,     -ENOTCONN,     -ENOTCONN,     0,
-                                  0,             0,             0,             0,
+                                  -ENOTCONN,     0,             0,             0,
                                   0,             0,             0}},
     {"shutdown(SHUT_RDWR)", shut_both,
                                  {-ENOTCONN,     -ENOTCONN,     -ENOTCONN,     0,
-                                  0,             0,             0,             0,
+                                  -ENOTCONN,     0,             0,             0,
                                   0,             0,             0}},
     {"shutdown(3)", shut_wrong,  {-EINVAL,       -EINVAL,       -EINVAL,       -EINVAL,
                                   -EINVAL,       -EINVAL,       -EINVAL,       -EINVAL,
@@ -327,10 +327,10 @@ static const struct call {
                                   0,             0,             0}},
     {"SO_ACCEPTCONN", accepts_option,
                                  {0,             0,             0,             1,
-                                  NO_CARE,       0,             0,             0,
+                                  0,             0,             0,             0,
                                   0,             0,             0}},
     {"FIONREAD", readable,       {0,             0,             0,             -EINVAL,
-                                  -EINVAL,       0,             0,             0,
+                                  0,             0,             0,             0,
                                   5,             0,             0}},
     {"SIOCOUTQ", unsent,         {0,             0,             0,             NO_CARE,
                                   NO_CARE,       0,             0,             0,

@@ -66,6 +66,29 @@ static void send_nonblocking(int fd, char *message)
         FAIL("never blocked");
 }
 
+/* Whatever else makes messages: MSG_MORE before it, splice in it. */
+static void send_mixed(int fd)
+{
+    int ends[2];
+
+    EQUAL(send(fd, "more ", 5, MSG_MORE), 5);
+    OK(boundary(fd, 9));
+    send_text(fd, "one");
+    OK(pipe(ends));
+    EQUAL(write(ends[1], "twothree", 8), 8);
+    EQUAL(splice(ends[0], NULL, fd, NULL, 3, 0), 3);
+    FAILS(send(fd, "four", 4, 0), EMSGSIZE);
+    FAILS(splice(ends[0], (off64_t[]){0}, fd, NULL, 3, 0), ESPIPE);
+    /* No further than the boundary. */
+    EQUAL(splice(ends[0], NULL, fd, NULL, 100, 0), 3);
+    OK(boundary(fd, 100));
+    OK(boundary(fd, 0));
+    EQUAL(splice(ends[0], NULL, fd, NULL, 100, 0), 2);
+    OK(boundary(fd, 2));
+    FAILS(splice(ends[0], NULL, fd, NULL, 2, SPLICE_F_NONBLOCK), EAGAIN);
+    OK(boundary(fd, 0));
+}
+
 static void transmit(void *arg)
 {
     char *message = malloc(LONG);
@@ -95,6 +118,7 @@ static void transmit(void *arg)
     OK(boundary(fd, LONG));
     EQUAL(send(fd, message, LONG, 0), LONG);
     send_text(fd, "after");
+    send_mixed(fd);
 }
 
 static void expect_long(int fd, char *buffer, uint32_t seed)
@@ -126,6 +150,9 @@ int main(void)
     expect_long(fd, buffer, 2);
     expect_long(fd, buffer, 2);
     EXPECT_TEXT(fd, "after");
+    EXPECT_TEXT(fd, "more ");
+    EXPECT_TEXT(fd, "onetwothr");
+    EXPECT_TEXT(fd, "ee");
     EQUAL(recv(fd, buffer, 1, 0), 0);
     CHILD_PASSED(pid);
     return 0;

@@ -58,6 +58,23 @@ static void give(int channel, int fd)
     EQUAL(sendmsg(channel, &header, 0), 1);
 }
 
+static void give_with_others(int channel, int fd)
+{
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec part = {"x", 1};
+    struct mmsghdr headers[2] = {{{.msg_iov = &part, .msg_iovlen = 1}, 0}};
+    struct cmsghdr *c;
+
+    headers[0].msg_hdr.msg_control = control;
+    headers[0].msg_hdr.msg_controllen = sizeof(control);
+    c = CMSG_FIRSTHDR(&headers[0].msg_hdr);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    EQUAL(sendmmsg(channel, headers, 1, 0), 1);
+}
+
 static int take(int channel)
 {
     char control[CMSG_SPACE(sizeof(int))] = {0}, octet;
@@ -75,6 +92,12 @@ static int take(int channel)
 static void stranger(void *arg)
 {
     int fd = take(*(int *)arg);
+
+    OK(boundary(fd, 6));
+    send_text(fd, "one");
+    EQUAL(send(*(int *)arg, "y", 1, 0), 1);
+    OK(close(fd));
+    fd = take(*(int *)arg);
 
     FAILS(boundary(fd, 3), EBUSY);
     send_text(fd, "middle ");
@@ -157,6 +180,14 @@ int main(int argc, char **argv)
     send_text(tx, "before");
     int fd = session(rx);
     EXPECT_TEXT(fd, "before");
+
+    /* Nothing but this says that another process has a sender. */
+    int other_tx = sender(2), other_rx = listener(2);
+    give_with_others(channel[0], other_tx);
+    EQUAL(recv(channel[0], &octet, 1, 0), 1);
+    FAILS(send(other_tx, "four", 4, 0), EMSGSIZE);
+    send_text(other_tx, "two");
+    EXPECT_TEXT(session(other_rx), "onetwo");
 
     OK(boundary(tx, 17));
     send_text(tx, "begin ");

@@ -72,6 +72,16 @@ static void small_reads_and_writes(void)
     EQUAL(recvmsg(fd, &header, 0), 12);
     CHECK(memcmp(buffer, "twothreefour", 12) == 0);
     EQUAL(header.msg_flags & (MSG_EOR | MSG_TRUNC), 0);
+    /* MSG_TRUNC throws octets away, as many as there are. */
+    send_text(tx, "0123456789");
+    EQUAL(ready(fd, POLLIN, 5000), POLLIN);
+    EQUAL(recv(fd, NULL, 4, MSG_TRUNC), 4);
+    EQUAL(recv(fd, NULL, 2, MSG_TRUNC | MSG_PEEK), 2);
+    memset(buffer, 'u', sizeof(buffer));
+    EQUAL(recv(fd, buffer, 3, MSG_TRUNC), 3);
+    EQUAL(buffer[0], 'u');
+    EQUAL(recv(fd, NULL, 100000, MSG_TRUNC), 3);
+    FAILS(recv(fd, NULL, 1, MSG_TRUNC | MSG_DONTWAIT), EAGAIN);
     /* MSG_WAITALL ends at the end, too. */
     send_text(tx, "last");
     OK(shutdown(tx, SHUT_WR));

@@ -44,5 +44,28 @@ int main(void)
     OK(shutdown(fd, SHUT_RD));
     EQUAL(recv(fd, buffer, sizeof(buffer), 0), 0);
     EQUAL(recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT), 0);
+
+    /* A listener is bound again after it, whatever came before, and may listen again. */
+    rx = listener(2), tx = sender(2);
+    int other = (int)OK(dup(rx));
+    send_text(tx, "unheard");
+    EQUAL(ready(rx, POLLIN, 10000), POLLIN);
+    OK(shutdown(rx, SHUT_RDWR));
+    FAILS(accept(rx, NULL, NULL), EINVAL);
+    send_text(tx, "unheard, too");
+    sleep_ms(100);
+    FAILS(accept(other, NULL, NULL), EINVAL);
+    FAILS(shutdown(rx, SHUT_RD), ENOTCONN);
+    OK(close(tx));
+    OK(listen(rx, 1));
+    tx = sender(2);
+    send_text(tx, "heard");
+    fd = session(other);
+    /* Perhaps that of the sender before, which is late in ending. */
+    while (strncmp(buffer, "unheard", (size_t)OK(recv(fd, buffer, sizeof(buffer), MSG_PEEK))) == 0) {
+        OK(close(fd));
+        fd = session(rx);
+    }
+    EXPECT_TEXT(fd, "heard");
     return 0;
 }

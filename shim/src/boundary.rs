@@ -9,7 +9,7 @@
 //! SO_PEEK_OFF is no option of PGM sockets.
 
 use crate::errno::{Errno, Native};
-use crate::interpose::guarded;
+use crate::interpose::{guarded, undisturbed};
 use crate::next;
 use crate::send::{Parcel, send_plain};
 use crate::sys::{self, Iov};
@@ -59,10 +59,10 @@ impl Account {
     }
 }
 
-/// Whether a send is a part of a message.
-pub(crate) fn is_set(fd: RawFd) -> bool {
+/// How many octets the message lacks of which a send is a part; 0: a send is a message.
+pub(crate) fn lacking(fd: RawFd) -> usize {
     // It can only fail when the descriptor is closed.
-    Account::of(fd).is_ok_and(|account| account.lacking > 0)
+    Account::of(fd).map_or(0, |account| account.lacking as usize)
 }
 
 /// What this process knows of the account.
@@ -127,9 +127,10 @@ impl Boundary {
     ) -> Result<usize, Errno> {
         let mut parcel = Parcel::NONE;
         let sent = loop {
-            match guarded(|| {
-                self.attempt(fd, shared, buffers, flags | libc::MSG_DONTWAIT, &mut parcel)
-            }) {
+            // No handler may jump between a part and its account.
+            let attempt =
+                || self.attempt(fd, shared, buffers, flags | libc::MSG_DONTWAIT, &mut parcel);
+            match undisturbed(|| guarded(attempt)) {
                 Err(Errno(libc::EAGAIN)) if flags & libc::MSG_DONTWAIT == 0 => {}
                 result => break result,
             }

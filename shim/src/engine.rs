@@ -4,6 +4,7 @@ use crate::errno::Errno;
 use crate::exit;
 use crate::fork;
 use crate::interpose;
+use crate::left;
 use crate::lock::Control;
 use libc::c_int;
 use pgm_engine::driver::config::Defaults;
@@ -56,6 +57,7 @@ pub(crate) fn start(_: &mut Control) -> Result<&'static Runtime, Errno> {
 /// There is a PGM socket in this process now, with or without an engine.
 pub(crate) fn begin_use() {
     fork::prepare_process();
+    left::prepare();
     USED.store(true, Ordering::Relaxed);
 }
 

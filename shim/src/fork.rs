@@ -5,6 +5,7 @@ use crate::engine;
 use crate::exit;
 use crate::lock::control_lock;
 use crate::socket;
+use pgm_engine::driver::heap;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The process our memory belongs to; 0 before the first PGM socket.
@@ -30,18 +31,23 @@ pub(crate) fn prepare_process() {
         unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     }
     PID.store(getpid(), Ordering::Relaxed);
+    heap::belongs_here();
 }
 
 unsafe extern "C" fn before() {
     control_lock().acquire();
     socket::share_all();
+    heap::freeze();
 }
 
 unsafe extern "C" fn in_parent() {
+    heap::thaw();
     control_lock().release();
 }
 
 unsafe extern "C" fn in_child() {
+    heap::thaw();
+    heap::belongs_here();
     PID.store(getpid(), Ordering::Relaxed);
     exit::this_is_the_main_thread();
     socket::survive_fork(engine::forget);

@@ -158,6 +158,34 @@ pub(crate) unsafe fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> 
     }
 }
 
+/// `sendmmsg`, likewise.
+///
+/// # Safety
+/// As the C function.
+pub(crate) unsafe fn sendmmsg(
+    fd: c_int,
+    headers: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: as for `sendmsg`; the kernel has taken as many headers as it says.
+    unsafe {
+        if let Some(socket) = fdtable::get(fd)
+            && !is_inside()
+        {
+            return send::sendmmsg(socket, fd, headers, count, flags);
+        }
+        let result = next::sendmmsg(fd, headers, count, flags);
+        for i in 0..usize::try_from(result).unwrap_or(0) {
+            let header = &(*headers.add(i)).msg_hdr;
+            if header.msg_controllen != 0 && !is_inside() {
+                given(header);
+            }
+        }
+        result
+    }
+}
+
 /// After a message with something beside it was sent natively.
 ///
 /// # Safety

@@ -13,6 +13,7 @@ mod fdtable;
 mod fork;
 mod inherit;
 mod interpose;
+mod left;
 mod loader;
 mod lock;
 mod names;
@@ -38,7 +39,11 @@ use libc::{
     FILE, addrinfo, c_char, c_int, c_uint, c_ulong, c_void, iovec, mmsghdr, msghdr, off64_t, pid_t,
     protoent, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
+use pgm_engine::driver::heap::Heap;
 use std::ptr::null_mut;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 unsafe extern "C" {
     fn __chk_fail() -> !;
@@ -428,7 +433,7 @@ hooks! {
         pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
     fn sendmmsg(fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_sendmmsg, fd, headers, count, flags),
-        pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags);
+        any => inherit::sendmmsg(fd, headers, count, flags);
     fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_sendmsg, fd, header, flags),
         any => inherit::sendmsg(fd, header, flags);

@@ -5,12 +5,12 @@
 //! whoever unwinds the stack (a cancelled thread) how deep it is.
 
 use crate::errno;
+use crate::left;
 use crate::send;
 use crate::socket::Socket;
 use crate::{__vdprintf_chk, vdprintf};
 use libc::{c_char, c_int, c_void};
 use std::arch::naked_asm;
-use std::cell::Cell;
 use std::ptr::null_mut;
 
 /// What `va_list` is as a parameter: the address of the list, on both targets here.
@@ -119,20 +119,6 @@ macro_rules! variadic {
 variadic!(dprintf, vdprintf, named: 2, list: "rdx", "x2");
 variadic!(__dprintf_chk, __vdprintf_chk, named: 3, list: "rcx", "x3");
 
-/// Text of malloc's that this thread is sending; whoever cancels the thread there leaves it to be freed with it.
-struct Text(Cell<*mut c_char>);
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        // SAFETY: it is malloc's, or null.
-        unsafe { libc::free(self.0.get().cast()) };
-    }
-}
-
-thread_local! {
-    static SENDING: Text = const { Text(Cell::new(null_mut())) };
-}
-
 /// What `vdprintf` is on a PGM socket: one message, whatever its length. `format` as `vasprintf`. May block.
 ///
 /// # Safety
@@ -147,8 +133,8 @@ pub(crate) unsafe fn print(
     if len < 0 {
         return -1;
     }
-    // A handler of a signal may print, too. Without a place for it, late in a thread's life, the text is its own.
-    let before = SENDING.try_with(|sending| sending.0.replace(text));
+    let frame = (&raw const text).addr();
+    let hold = left::hold_text(text, frame);
     let mut done = 0;
     // Not at once only in stream mode, where it may end in the middle, as libc's.
     while done < len {
@@ -163,11 +149,7 @@ pub(crate) unsafe fn print(
         done += sent as c_int;
     }
     let saved = errno::get();
-    if let Ok(before) = before {
-        SENDING.with(|sending| sending.0.set(before));
-    }
-    // SAFETY: it is malloc's, and nobody else's any more.
-    unsafe { libc::free(text.cast()) };
+    hold.let_go();
     errno::set(saved);
     if done < len { -1 } else { len }
 }

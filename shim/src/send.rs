@@ -7,14 +7,15 @@
 
 use crate::boundary;
 use crate::errno::{self, Errno, Native};
-use crate::interpose::{fail, guarded};
+use crate::interpose::{fail, guarded, undisturbed};
+use crate::left::{self, Hold};
 use crate::next;
 use crate::socket::{Kind, Socket};
 use crate::sys::{self, Iov, OneFd};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr};
 use pgm_engine::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX};
 use pgm_engine::source::MAX_APDU;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::IntoRawFd;
 
 /// The flags that mean something to the pair; hints are not passed on.
 const PASSED: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -46,7 +47,7 @@ fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
     let shared = socket.is_shared();
     let sent = if !message {
         send_plain(fd, buffers, passed)
-    } else if socket.boundary.may_be_set(shared) && boundary::is_set(fd) {
+    } else if socket.boundary.may_be_set(shared) && boundary::lacking(fd) > 0 {
         socket.boundary.send(fd, shared, buffers, passed)
     } else if flags & libc::MSG_MORE != 0 {
         send_parcel(fd, buffers, BigMessage::MORE, passed)
@@ -74,25 +75,24 @@ pub(crate) fn send_plain(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
 /// Send the caller's buffers as a file with a token.
 fn send_parcel(fd: c_int, buffers: Iov, whole: u64, flags: c_int) -> Result<usize, Errno> {
     let mut parcel = Parcel::NONE;
-    let sent = guarded(|| parcel.pack(buffers))
+    let sent = undisturbed(|| guarded(|| parcel.pack(buffers)))
         .and_then(|()| parcel.send(fd, buffers.total, whole, flags));
     parcel.close();
     sent
 }
 
 /// Octets in a file, which travels through the pair beside a token: a message above the pair's limit, or
-/// one there is something to say about. A bare number, since nothing may need dropping where its thread
-/// may be cancelled.
+/// one there is something to say about. Nothing of it needs dropping, since its thread may be cancelled.
 #[derive(Debug)]
-pub(crate) struct Parcel(RawFd);
+pub(crate) struct Parcel(Option<Hold>);
 
 impl Parcel {
     /// Nothing packed yet.
-    pub(crate) const NONE: Self = Self(-1);
+    pub(crate) const NONE: Self = Self(None);
 
-    /// Put the octets into a file, once.
+    /// Put the octets into a file, once. Where no handler runs that could jump.
     pub(crate) fn pack(&mut self, buffers: Iov) -> Result<(), Errno> {
-        if self.0 >= 0 {
+        if self.0.is_some() {
             return Ok(());
         }
         // The file is one to RLIMIT_FSIZE, too: the program must not get SIGXFSZ for a socket.
@@ -105,7 +105,8 @@ impl Parcel {
             return Err(Errno(libc::EFAULT));
         }
         sys::seal(&file)?;
-        self.0 = file.into_raw_fd();
+        let frame = std::ptr::from_ref(self).addr();
+        self.0 = Some(left::hold_file(file.into_raw_fd(), frame));
         Ok(())
     }
 
@@ -135,7 +136,8 @@ impl Parcel {
         header.msg_iov = parts.as_mut_ptr();
         header.msg_iovlen = 1 + (len / PADDED).min(MOST_PADDING);
         let mut room = OneFd::new();
-        sys::attach_file(&mut room, &mut header, self.0);
+        let file = self.0.as_ref().map_or(-1, Hold::fd);
+        sys::attach_file(&mut room, &mut header, file);
         // SAFETY: header, token and control buffer are alive. May block.
         unsafe { next::sendmsg(fd, &raw const header, flags) }
             .check()
@@ -144,9 +146,8 @@ impl Parcel {
 
     /// It is not needed any more.
     pub(crate) fn close(self) {
-        if self.0 >= 0 {
-            // SAFETY: ours, and not used any more.
-            unsafe { next::close(self.0) };
+        if let Some(hold) = self.0 {
+            hold.let_go();
         }
     }
 }

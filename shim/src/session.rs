@@ -17,7 +17,7 @@ use crate::fdtable;
 use crate::interpose::{fail, guarded, undisturbed};
 use crate::next;
 use crate::socket::{IPPROTO_PGM, Kind, Socket};
-use crate::sys::{self, Iov, Received};
+use crate::sys::{self, Iov};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, timespec};
 use pgm_engine::driver::{BigMessage, Handle, LostRun, Mode, SessionHello};
 use pgm_engine::num::Gsi;
@@ -121,16 +121,16 @@ fn take_session(
         iov_base: bytes.as_mut_ptr().cast(),
         iov_len: bytes.len(),
     };
-    let received = match or_wait(sys::receive(fd, Iov::one(&buffer), 0))? {
+    let (len, file) = match or_wait(sys::receive_file(fd, Iov::one(&buffer), 0))? {
         Step::Done(received) => received,
         Step::Wait => return Ok(Step::Wait),
     };
-    if received.len == 0 {
+    if len == 0 {
         // The listener was shut down.
         return Err(Errno(libc::EINVAL));
     }
-    let hello = bytes.get(..received.len).and_then(SessionHello::from_bytes);
-    let (Some(hello), Some(session)) = (hello, received.file) else {
+    let hello = bytes.get(..len).and_then(SessionHello::from_bytes);
+    let (Some(hello), Some(session)) = (hello, file) else {
         return Err(Errno(libc::ECONNABORTED));
     };
     sys::set_cloexec(session.as_raw_fd(), flags & libc::SOCK_CLOEXEC != 0)?;
@@ -180,6 +180,9 @@ fn receive(socket: &'static Socket, fd: c_int, buffers: Iov, flags: c_int) -> Re
         return Err(error);
     }
     if socket.style().mode == Mode::Stream {
+        if flags & libc::MSG_TRUNC != 0 {
+            return discard_octets(fd, buffers.total, flags & !libc::MSG_TRUNC);
+        }
         let mut header = buffers.header();
         // SAFETY: the kernel checks the caller's buffers. May block: nothing here needs dropping.
         let len = unsafe { next::recvmsg(fd, &raw mut header, flags) }
@@ -193,6 +196,36 @@ fn receive(socket: &'static Socket, fd: c_int, buffers: Iov, flags: c_int) -> Re
     }
     let wait = flags & libc::MSG_DONTWAIT == 0;
     wait_for(socket, fd, wait, || take_part(socket, fd, buffers, flags))
+}
+
+/// What MSG_TRUNC asks of a stream: octets are taken and go nowhere (tcp(7)).
+fn discard_octets(fd: c_int, wanted: usize, flags: c_int) -> Result<Part, Errno> {
+    let mut nowhere = [0_u8; 4096];
+    let mut len = 0;
+    while len < wanted {
+        let part = iovec {
+            iov_base: nowhere.as_mut_ptr().cast(),
+            iov_len: nowhere.len().min(wanted - len),
+        };
+        let waits = len == 0 || flags & libc::MSG_WAITALL != 0;
+        let flags = if waits {
+            flags
+        } else {
+            flags | libc::MSG_DONTWAIT
+        };
+        let mut header = Iov::one(&part).header();
+        // SAFETY: the header and the buffer are ours. May block: nothing here needs dropping.
+        match unsafe { next::recvmsg(fd, &raw mut header, flags) }.check() {
+            Ok(0) => break,
+            Ok(more) => len += more.cast_unsigned(),
+            Err(error) if len == 0 => return Err(error),
+            Err(_) => break,
+        }
+        if flags & libc::MSG_PEEK != 0 {
+            break;
+        }
+    }
+    Ok(Part { len, ..Part::END })
 }
 
 /// Take what fits of the message at the head of the queue.
@@ -211,12 +244,13 @@ fn take_part(
             Step::Done(received) => received,
             Step::Wait => return Ok(Step::Wait),
         };
-        if received.file.is_none() && received.flags & libc::MSG_CTRUNC == 0 {
+        if received.flags & libc::MSG_CTRUNC == 0 {
             break received;
         }
         // The token's octets are in the caller's buffer, and not what it will get.
         sys::set_peek_offset(fd, 0)?;
-        if let Some(part) = take_big_part(fd, received, buffers, flags)? {
+        // No handler may jump away with the file's descriptor.
+        if let Some(part) = undisturbed(|| take_big_part(fd, buffers, flags))? {
             return Ok(Step::Done(part));
         }
     };
@@ -243,14 +277,8 @@ fn take_part(
 
 /// The same for a message in a file. `None`: it had been read to its end, by a process that ended before it
 /// could drop it, and is dropped now.
-fn take_big_part(
-    fd: c_int,
-    received: Received,
-    buffers: Iov,
-    flags: c_int,
-) -> Result<Option<Part>, Errno> {
-    // The kernel could not give us the descriptor: the program has too many open.
-    let file = received.file.ok_or(Errno(libc::EMFILE))?;
+fn take_big_part(fd: c_int, buffers: Iov, flags: c_int) -> Result<Option<Part>, Errno> {
+    let file = sys::peek_file(fd)?;
     let (len, at) = sys::file_extent(&file)?;
     let lost = if at == 0 { lost_before(fd)? } else { None };
     let rest = len.saturating_sub(at);
@@ -330,9 +358,11 @@ pub(crate) fn next_len(socket: &'static Socket, fd: c_int) -> Result<usize, Errn
     }
     match or_wait(attempt)? {
         Step::Wait => Ok(0),
-        Step::Done(Received {
-            file: Some(file), ..
-        }) => sys::file_extent(&file).map(|(len, at)| len.saturating_sub(at)),
+        Step::Done(received) if received.flags & libc::MSG_CTRUNC != 0 => {
+            let extent =
+                undisturbed(|| sys::peek_file(fd).and_then(|file| sys::file_extent(&file)));
+            extent.map(|(len, at)| len.saturating_sub(at))
+        }
         Step::Done(received) => Ok(received.len),
     }
 }

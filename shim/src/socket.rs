@@ -385,11 +385,10 @@ impl Socket {
         socket
     }
 
-    /// The engine end of a fresh socket that another process gave us is with that process: all our names
-    /// of it get a new pair.
+    /// Where the engine end is another process's (a fresh socket that came from there), or has served (a listener that
+    /// was shut down): all our names of the socket get a new pair.
     fn renew(&self) -> Result<(), Errno> {
-        let foreign = self.epoch.load(Ordering::Relaxed) == engine::FOREIGN;
-        if !foreign || self.engine_end.load(Ordering::Relaxed) >= 0 {
+        if self.engine_end.load(Ordering::Relaxed) >= 0 {
             return Ok(());
         }
         let style = self.style();

@@ -139,12 +139,28 @@ pub(crate) struct Received {
     pub(crate) len: usize,
     /// `msg_flags`.
     pub(crate) flags: c_int,
-    /// The descriptor beside the message.
-    pub(crate) file: Option<OwnedFd>,
 }
 
-/// Receive without waiting, with one descriptor if there is one.
+/// Receive without waiting. MSG_CTRUNC in the flags: a descriptor came beside it.
 pub(crate) fn receive(fd: RawFd, buffers: Iov, flags: c_int) -> Result<Received, Errno> {
+    let mut header = buffers.header();
+    // SAFETY: the header is ours; the kernel checks the caller's buffers.
+    let len = unsafe { next::recvmsg(fd, &raw mut header, flags | libc::MSG_DONTWAIT) }
+        .check()?
+        .cast_unsigned();
+    Ok(Received {
+        len,
+        flags: header.msg_flags,
+    })
+}
+
+/// Receive without waiting: how many octets, and the descriptor beside them. Where no handler runs that could jump
+/// away with it.
+pub(crate) fn receive_file(
+    fd: RawFd,
+    buffers: Iov,
+    flags: c_int,
+) -> Result<(usize, Option<OwnedFd>), Errno> {
     let mut header = buffers.header();
     let mut room = OneFd::new();
     room.attach(&mut header);
@@ -153,11 +169,20 @@ pub(crate) fn receive(fd: RawFd, buffers: Iov, flags: c_int) -> Result<Received,
     let len = unsafe { next::recvmsg(fd, &raw mut header, flags) }
         .check()?
         .cast_unsigned();
-    Ok(Received {
-        len,
-        flags: header.msg_flags,
-        file: OneFd::take(&header),
-    })
+    Ok((len, OneFd::take(&header)))
+}
+
+/// The descriptor beside the message at the head of the queue, which stays there. Likewise.
+///
+/// # Errors
+/// EMFILE: the program has too many open.
+pub(crate) fn peek_file(fd: RawFd) -> Result<OwnedFd, Errno> {
+    let nothing = iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    };
+    let (_, file) = receive_file(fd, Iov::one(&nothing), libc::MSG_PEEK)?;
+    file.ok_or(Errno(libc::EMFILE))
 }
 
 /// Drop the message at the head of the queue, read or not.

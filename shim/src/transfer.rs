@@ -2,6 +2,7 @@
 //! ever on a socket that does not send, and cut what does not fit into a pipe.
 
 use crate::addr::Place;
+use crate::boundary;
 use crate::errno::{self, Errno, Native};
 use crate::fdtable;
 use crate::interpose::{fail, guarded, is_inside};
@@ -10,7 +11,7 @@ use crate::send;
 use crate::session;
 use crate::socket::{Kind, Socket};
 use crate::sys;
-use libc::{c_int, c_uint, c_void, off64_t, pollfd, size_t, ssize_t};
+use libc::{c_int, c_short, c_uint, c_void, off64_t, pollfd, size_t, ssize_t};
 use std::ptr::null_mut;
 
 /// Octets of a file in one message.
@@ -103,10 +104,19 @@ pub(crate) unsafe fn splice(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    if let Some(socket) = ours(to)
-        && let Err(error) = check_sender(socket)
-    {
-        return fail(error);
+    if let Some(socket) = ours(to) {
+        if let Err(error) = check_sender(socket) {
+            return fail(error);
+        }
+        let lacking = if socket.boundary.may_be_set(socket.is_shared()) {
+            boundary::lacking(to)
+        } else {
+            0
+        };
+        if lacking > 0 && from_offset.is_null() && to_offset.is_null() {
+            // SAFETY: the caller's.
+            return unsafe { splice_part(socket, from, to, len.min(lacking), flags) };
+        }
     }
     match ours(from) {
         Some(_) if !from_offset.is_null() || !to_offset.is_null() => fail(Errno(libc::ESPIPE)),
@@ -138,7 +148,7 @@ unsafe fn splice_from(
         if seen <= 0 {
             return seen;
         }
-        if nonblocking && !is_writable(pipe) {
+        if nonblocking && !is_ready(pipe, libc::POLLOUT) {
             return fail(Errno(libc::EAGAIN));
         }
         let written = next::write(pipe, place, seen.cast_unsigned());
@@ -152,10 +162,37 @@ unsafe fn splice_from(
     }
 }
 
-fn is_writable(fd: c_int) -> bool {
+/// Move a part of a message (RM_SET_MESSAGE_BOUNDARY) out of a pipe.
+unsafe fn splice_part(
+    socket: &'static Socket,
+    pipe: c_int,
+    fd: c_int,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    let nonblocking = flags & libc::SPLICE_F_NONBLOCK != 0;
+    let mut buffer = [0_u8; PIECE];
+    let place: *mut c_void = buffer.as_mut_ptr().cast();
+    if !sys::is_pipe(pipe) {
+        return fail(Errno(libc::EINVAL));
+    }
+    if nonblocking && !(is_ready(pipe, libc::POLLIN) && is_ready(fd, libc::POLLOUT)) {
+        return fail(Errno(libc::EAGAIN));
+    }
+    // SAFETY: the buffer is long enough for all that is asked for.
+    unsafe {
+        let read = next::read(pipe, place, len.min(PIECE));
+        if read <= 0 {
+            return read;
+        }
+        send::send_one(socket, fd, place, read.cast_unsigned(), 0)
+    }
+}
+
+fn is_ready(fd: c_int, events: c_short) -> bool {
     let mut poll = pollfd {
         fd,
-        events: libc::POLLOUT,
+        events,
         revents: 0,
     };
     let ready = guarded(|| {

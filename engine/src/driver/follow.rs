@@ -12,7 +12,7 @@ use super::iface::Interface;
 use super::log::Level;
 use super::private::EngineFd;
 use super::sys::InterfaceAddress;
-use super::{sys, udp};
+use super::{successor, sys, udp};
 use crate::log_line;
 use crate::num::Tsi;
 use socket2::SockRef;
@@ -177,7 +177,10 @@ impl Carrier {
                 .is_ok()
             {}
         }
-        self.follow();
+        // A successor lives for seconds, and libc's list comes from a heap that may be locked there.
+        if !successor::is_here() {
+            self.follow();
+        }
     }
 
     /// Be where the addresses are now.

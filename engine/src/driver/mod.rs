@@ -12,6 +12,7 @@ mod fault;
 mod follow;
 mod forward;
 mod gate;
+pub mod heap;
 mod iface;
 mod last;
 mod line;

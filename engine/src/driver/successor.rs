@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! engine of the program        successor
-//!   fork twice ───────────────▶  detach, try the heap
+//!   fork twice ───────────────▶  detach
 //!   ◀──────────────── READY ───  wait
 //!   GO, or end-of-file ───────▶  the engine runs here; the other never again
 //!   STAY ─────────────────────▶  end; the engine runs on there
@@ -20,7 +20,6 @@ use super::private::EngineFd;
 use super::process::{self, Fork};
 use super::unix;
 use crate::log_line;
-use std::hint::black_box;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,13 +31,6 @@ const STAY: u8 = b's';
 
 /// How long the successor's report may take; a busy machine has its time.
 const REPORT: Duration = Duration::from_secs(2);
-/// The successor's heap works within this, or it never will.
-const HEAP: Duration = Duration::from_millis(100);
-/// Tries to get a successor whose heap works.
-const TRIES: u32 = 5;
-/// More than malloc keeps in a cache of the thread's own: this takes the heap's lock.
-const NOT_CACHED: usize = 20_000;
-
 /// Whether this process is one.
 static IS_SUCCESSOR: AtomicBool = AtomicBool::new(false);
 
@@ -78,18 +70,6 @@ impl Successor {
 /// # Errors
 /// Why the process cannot be made: `EAGAIN`, `ENOMEM`, `EMFILE`; `ETIMEDOUT` it never became ready.
 pub(super) fn beget() -> io::Result<Place> {
-    let mut result = try_to_beget();
-    for _ in 1..TRIES {
-        match &result {
-            // Another thread was in the middle of the heap.
-            Err(e) if e.kind() == io::ErrorKind::TimedOut => result = try_to_beget(),
-            _ => break,
-        }
-    }
-    result
-}
-
-fn try_to_beget() -> io::Result<Place> {
     let (ours, theirs) = unix::socket_pair(libc::SOCK_SEQPACKET)?;
     let (ours, theirs) = (EngineFd::from(ours), EngineFd::from(theirs));
     let first = match process::fork_silently()? {
@@ -124,9 +104,6 @@ fn succeed(line: &EngineFd) -> Place {
     process::detach();
     // The program's stderr is not its business.
     log::set_level(log::Level::Off);
-    process::end_unless_again_within(HEAP);
-    drop(black_box(Vec::<u8>::with_capacity(black_box(NOT_CACHED))));
-    process::end_unless_again_within(Duration::ZERO);
     let line = line.as_raw_fd();
     if unix::send(line, &[READY]).is_err() {
         process::leave(1);

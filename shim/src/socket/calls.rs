@@ -219,7 +219,15 @@ pub(crate) fn shutdown(socket: &'static Socket, fd: c_int, how: c_int) -> c_int 
             Kind::Sender => sys::shutdown(fd, how),
             // Their writing side is shut from the beginning; to the engine its end would mean close.
             Kind::Listening | Kind::Session if how == libc::SHUT_WR => Ok(0),
-            Kind::Listening | Kind::Session => sys::shutdown(fd, libc::SHUT_RD),
+            Kind::Listening => {
+                // As bound as before, and free to listen again. Who accepts meanwhile is woken by the pair's end.
+                let _control = control()?;
+                let (local, gone) = (socket.local(), Handle(0));
+                sys::shutdown(fd, libc::SHUT_RD)?;
+                socket.become_kind(Kind::Bound, gone, local, UNNAMED);
+                Ok(0)
+            }
+            Kind::Session => sys::shutdown(fd, libc::SHUT_RD),
         }
     })
 }

@@ -363,6 +363,11 @@ impl Sender {
                 self.corked.extend_from_slice(&octets);
             }
             1..BigMessage::MORE if self.lacking == 0 => {
+                // What waited for more was not to be part of this.
+                if !self.corked.is_empty() {
+                    let before = std::mem::take(&mut self.corked).freeze();
+                    self.held.push_back(Given::Apdu(before));
+                }
                 self.lacking = valid_length(whole)?;
                 self.held.push_back(Given::Begin(self.lacking));
                 self.take(octets);
