@@ -187,6 +187,6 @@ pub struct EndpointStats {
     pub late: u64,
     /// NAKs that sources did not answer: for others, too late, or for what was never sent.
     pub naks_refused: u64,
-    /// What else receivers sent to sources: SPMR, NNAK, POLR, ACK.
+    /// What else receivers sent to sources: SPMR, NNAK, POLR, ACKs that tell nothing.
     pub other_requests: u64,
 }

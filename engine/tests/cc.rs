@@ -89,6 +89,20 @@ fn address(node: NodeId) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, node.0 as u8 + 1)
 }
 
+#[test]
+fn acks_that_are_of_use_are_no_news() {
+    let mut net = sim(TestNet::seeded(20).links(far()));
+    let rx = net.receiver(lan_receiver());
+    let tx = net.source(pgmcc());
+    narrow(&mut net, rx, 500_000);
+    feed(&mut net, tx, 2_000);
+    net.run_for(secs(5));
+    let stats = stats(&mut net, tx);
+    assert!(stats.acks_received > 1_000, "{stats:?}");
+    let other = net.endpoint(tx.node).stats().other_requests;
+    assert!(other * 20 < stats.acks_received, "{other} dropped");
+}
+
 #[test] // S-34, C-06
 fn the_rate_becomes_that_of_the_bottleneck() {
     for (seed, line) in [(1, 125_000), (2, 500_000), (3, 2_000_000)] {

@@ -124,10 +124,11 @@ impl Sources {
         if entry.source.config().dport != tpdu.data_port() {
             return false;
         }
-        let before = entry.source.naks_refused();
+        let (refused, acks) = (entry.source.naks_refused(), entry.source.acks_taken());
         entry.source.handle_tpdu(now, from, tpdu);
-        cx.stats.naks_refused += entry.source.naks_refused() - before;
-        cx.stats.other_requests += u64::from(!matches!(tpdu.body, Body::Nak(_)));
+        cx.stats.naks_refused += entry.source.naks_refused() - refused;
+        let is_plain = matches!(tpdu.body, Body::Nak(_)) || entry.source.acks_taken() > acks;
+        cx.stats.other_requests += u64::from(!is_plain);
         self.touch(now, id, cx);
         true
     }

@@ -236,6 +236,11 @@ impl Cc {
         }
     }
 
+    /// ACKs that told nothing.
+    pub(super) fn acks_ignored(&self) -> u64 {
+        self.acks_ignored
+    }
+
     /// Fill in its counters.
     pub(super) fn tell(&self, stats: &mut SourceStats) {
         stats.acks_ignored = self.acks_ignored;

@@ -350,6 +350,13 @@ impl Source {
         self.stats.naks_ignored + self.stats.naks_too_late
     }
 
+    /// ACKs it made something of so far: only with congestion control.
+    #[must_use]
+    pub fn acks_taken(&self) -> u64 {
+        let cc = self.cc.as_ref();
+        cc.map_or(0, |cc| self.stats.acks_received - cc.acks_ignored())
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self, now: Instant) -> SourceStats {
