@@ -152,6 +152,12 @@ static void round_of(int seconds, int *fds, long *kb)
         EQUAL(pthread_create(&threads[i], NULL, run, (void *)(intptr_t)i), 0);
     sleep_ms(seconds * 1000);
     stop = 1;
+    /*
+     * A number that was just closed may be an accepted socket's before it has its listener's time-outs: who waits
+     * there waits for the end of a sender.
+     */
+    for (int i = 0; i < SLOTS; i++)
+        put(i, -1);
     for (int i = 0; i < THREADS; i++)
         EQUAL(pthread_join(threads[i], NULL), 0);
     for (int i = 0; i < SLOTS; i++)
