@@ -6,6 +6,7 @@
 //! SIGPIPE is raised unless MSG_NOSIGNAL asks otherwise.
 
 use crate::boundary;
+use crate::engine;
 use crate::errno::{self, Errno, Native};
 use crate::interpose::{fail, guarded, undisturbed};
 use crate::left::{self, Hold};
@@ -95,8 +96,10 @@ impl Parcel {
         if self.0.is_some() {
             return Ok(());
         }
+        let memory =
+            engine::running().map_or(usize::MAX, |runtime| runtime.defaults.memory.longest());
         // The file is one to RLIMIT_FSIZE, too: the program must not get SIGXFSZ for a socket.
-        if buffers.total > MAX_APDU.min(sys::file_limit()) {
+        if buffers.total > MAX_APDU.min(memory).min(sys::file_limit()) {
             return Err(Errno(libc::EMSGSIZE));
         }
         let file = sys::message_file()?;

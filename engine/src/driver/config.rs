@@ -186,8 +186,8 @@ pub struct Defaults {
     pub fault_seed: u64,
     /// PGM_GSO: equal-sized datagrams in a row leave as one packet for the kernel to segment.
     pub gso: bool,
-    /// PGM_MEMORY: octets that all receive windows of a carriage may take together.
-    pub memory: usize,
+    /// PGM_MEMORY.
+    pub memory: Memory,
 }
 
 /// How far the rate that window and time imply may be from the one given, kbit/s.
@@ -322,8 +322,32 @@ impl Default for Defaults {
             fault_loss: 0.0,
             fault_seed: random_seed(),
             gso: true,
-            memory: 512_000_000,
+            memory: Memory(1_000_000_000),
         }
+    }
+}
+
+/// PGM_MEMORY: octets for the data of a process, and what of them is for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory(pub usize);
+
+impl Memory {
+    /// What sessions hold: windows, messages under assembly, and what waits for the program in files.
+    #[must_use]
+    pub fn received(self) -> usize {
+        self.0 / 2
+    }
+
+    /// What senders hold: windows, and messages that wait to be sent.
+    #[must_use]
+    pub fn sent(self) -> usize {
+        self.0 / 4
+    }
+
+    /// Longest message a program may send at once: it travels as a file.
+    #[must_use]
+    pub fn longest(self) -> usize {
+        self.0 / 4
     }
 }
 

@@ -9,6 +9,7 @@ use super::private::{self, EngineFd};
 use super::successor::{self, Place, Successor};
 use super::sys::Epoll;
 use super::{Carriage, Handle, Reply, Request, Target, log, process, table, unix};
+use crate::endpoint::Budget;
 use crate::log_line;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
@@ -105,6 +106,8 @@ impl Reactor {
         Ok(Self {
             cx: Context {
                 epoll,
+                received: Budget::new(defaults.memory.received()),
+                sent: Budget::new(defaults.memory.sent()),
                 defaults,
                 gsi: super::random_gsi()?,
                 rng: fastrand::Rng::with_seed(unix::random()?),

@@ -109,9 +109,10 @@ fn waiting(fd: RawFd, request: libc::c_ulong) -> usize {
     }
 }
 
-/// What the other end has not received yet; kernel memory rather than octets, exact about 0.
+/// What the other end has not received yet; kernel memory rather than octets, exact about 0. Of a buffer just freed the
+/// kernel counts one octet until it has told.
 pub(super) fn queued_out(fd: RawFd) -> usize {
-    waiting(fd, libc::TIOCOUTQ)
+    waiting(fd, libc::TIOCOUTQ).saturating_sub(1)
 }
 
 /// Octets of all messages waiting to be received.

@@ -3,6 +3,7 @@
 //! One mutation (`handle_*`, `send`, `read`, `close_*`), then drain `poll_transmit` and `poll_event`,
 //! then wait until `poll_timeout`. No callback, no I/O.
 
+mod budget;
 mod schedule;
 mod sessions;
 mod sources;
@@ -14,6 +15,7 @@ use crate::receiver::{Read, ReceiverConfig};
 use crate::source::{SendError, Source, SourceConfig};
 use crate::stats::{EndpointStats, ReceiverStats, SourceStats};
 use crate::wire::{Body, Rst, Tpdu};
+pub use budget::Budget;
 use bytes::Bytes;
 use schedule::{Key, Schedule};
 use sessions::{Outcome, Sessions};
@@ -39,8 +41,8 @@ pub struct SessionId(pub u32);
 pub struct EndpointConfig {
     /// Most peers tracked at once, over all listeners.
     pub max_peers: usize,
-    /// Octets held by all receive windows together: TSDUs, slots and timers. From the half of it on new peers
-    /// are refused, and each session has an equal share.
+    /// Octets that all sessions may hold: windows, slots and timers, APDUs under assembly, and what their owner keeps of
+    /// them. From the half of it on new peers are refused, and each session has an equal share.
     pub max_bytes: usize,
 }
 
@@ -113,12 +115,20 @@ impl Endpoint {
     #[must_use]
     pub fn new(config: EndpointConfig, seed: u64) -> Self {
         Self {
-            sources: Sources::default(),
-            sessions: Sessions::new(config.max_peers, config.max_bytes, seed),
+            sources: Sources::new(Budget::new(usize::MAX)),
+            sessions: Sessions::new(config.max_peers, Budget::new(config.max_bytes), seed),
             cx: Context::default(),
             clock: None,
             due: Vec::new(),
         }
+    }
+
+    /// The same, but what sessions and what sources hold counts towards these budgets, which other endpoints may share.
+    #[must_use]
+    pub fn sharing(mut self, received: &Budget, sent: &Budget) -> Self {
+        self.sessions.set_budget(received.clone());
+        self.sources.set_budget(sent.clone());
+        self
     }
 
     /// Add a source. Its TSI must be new.
@@ -159,16 +169,33 @@ impl Endpoint {
         self.sources.get(id).map_or(0, Source::lacking)
     }
 
-    /// Whether `send` would take an APDU.
+    /// Whether `send` would take an APDU, with the memory that there is now.
     #[must_use]
-    pub fn is_writable(&self, id: SourceId) -> bool {
-        self.sources.get(id).is_some_and(Source::is_writable)
+    pub fn is_writable(&mut self, id: SourceId) -> bool {
+        self.sources.is_writable(id)
     }
 
     /// Octets accepted and not yet sent.
     #[must_use]
     pub fn unsent(&self, id: SourceId) -> usize {
         self.sources.get(id).map_or(0, Source::unsent)
+    }
+
+    /// How many messages for sources the owner may take in before it gives them away: `batch` while memory is not short,
+    /// else one, and none when all that there is for sources is held.
+    #[must_use]
+    pub fn messages_welcome(&self, batch: usize) -> usize {
+        self.sources.messages_welcome(batch)
+    }
+
+    /// What the owner keeps for this source before it sends it, octets: it counts as the source's memory.
+    pub fn keep_for_source(&mut self, id: SourceId, octets: usize) {
+        self.sources.set_outside(id, octets);
+    }
+
+    /// What the owner keeps of all it has read of this session, octets: it counts as the session's memory.
+    pub fn keep_for_session(&mut self, id: SessionId, octets: usize) {
+        self.sessions.set_outside(id, octets);
     }
 
     /// No more data from this source; [`Event::Finished`] follows when its linger is over.
@@ -326,7 +353,7 @@ impl Endpoint {
         self.sessions.len()
     }
 
-    /// Octets held by all receive windows now: TSDUs, slots and timers.
+    /// Octets held by all sessions now.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.sessions.bytes_held()

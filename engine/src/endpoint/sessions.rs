@@ -4,6 +4,9 @@
 //! told and the peer is a *session*, which nothing but its own end removes. When it has ended, or its
 //! owner closed it, its TSI rests in a *grave* for a while, so that late packets raise no new session.
 
+mod graves;
+
+use super::budget::{Account, Budget};
 use super::schedule::{Key, Slot};
 use super::{Arrival, Context, Event, ListenConfig, ListenerId, SessionId};
 use crate::num::Tsi;
@@ -11,18 +14,11 @@ use crate::receiver::{Peer, Read};
 use crate::stats::ReceiverStats;
 use crate::wire::{Body, Tpdu};
 use crate::{Transmit, Via};
+use graves::Grave;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How long a TSI that ended is not taken for a new session. Longer than a source announces FIN.
-const GRAVE: Duration = Duration::from_secs(60);
-
-/// Memory is short from this part of the budget on. Who held more than a share by then keeps it, and then
-/// nobody grows beyond an equal share of this part again: together they stay within the budget
-/// (RFC 3208 §10 ).
-const SHORT: usize = 2;
+use std::time::Instant;
 
 /// A source at a listener: each TSI for itself (RFC 3208 §3.1 ). Hashed with SipHash: the network chooses TSIs.
 type PeerKey = (ListenerId, Tsi);
@@ -49,23 +45,16 @@ struct Session {
     announced: bool,
     /// The owner has read all there was, so the next thing to read is an event.
     wants_data: bool,
-    /// What of the endpoint's budget it holds, octets.
-    bytes: usize,
+    /// What its owner has read of it and still keeps, octets.
+    outside: usize,
+    /// What of the budget it holds.
+    account: Account,
 }
 
 #[derive(Debug)]
 enum Place {
     Live(SessionId),
     Grave(Grave),
-}
-
-#[derive(Debug)]
-struct Grave {
-    /// Its entry in `graves`.
-    until: Instant,
-    serial: u64,
-    /// The owner closed a session that goes on: closed it stays for as long as the source is heard.
-    unfinished: bool,
 }
 
 /// What a listener made of a packet.
@@ -78,11 +67,19 @@ pub(super) enum Outcome {
     Unknown,
 }
 
+impl Session {
+    /// Account for what it holds.
+    fn count(&mut self) {
+        let held = self.peer.bytes_held() + self.peer.slot_octets();
+        self.account.set(held + self.outside);
+    }
+}
+
 /// All listeners, candidates and sessions.
 #[derive(Debug)]
 pub(super) struct Sessions {
     max_peers: usize,
-    max_bytes: usize,
+    budget: Budget,
     rng: fastrand::Rng,
     /// RFC 3208 §14.5 (P-01): RAND_NODE_ID, chosen once.
     node_id: u32,
@@ -93,17 +90,16 @@ pub(super) struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
     candidates: BTreeSet<SessionId>,
     graves: BTreeMap<(Instant, u64), PeerKey>,
-    bytes: usize,
     last_listener: u32,
     last_session: u32,
     last_grave: u64,
 }
 
 impl Sessions {
-    pub(super) fn new(max_peers: usize, max_bytes: usize, seed: u64) -> Self {
+    pub(super) fn new(max_peers: usize, budget: Budget, seed: u64) -> Self {
         Self {
             max_peers,
-            max_bytes,
+            budget,
             rng: fastrand::Rng::with_seed(seed),
             node_id: fastrand::Rng::with_seed(!seed).u32(..),
             listeners: BTreeMap::new(),
@@ -112,11 +108,15 @@ impl Sessions {
             sessions: BTreeMap::new(),
             candidates: BTreeSet::new(),
             graves: BTreeMap::new(),
-            bytes: 0,
             last_listener: 0,
             last_session: 0,
             last_grave: 0,
         }
+    }
+
+    /// From now on it shares this budget with others.
+    pub(super) fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
     }
 
     pub(super) fn listen(&mut self, config: ListenConfig) -> ListenerId {
@@ -289,7 +289,7 @@ impl Sessions {
         // assembly may so outgrow it, and that is bounded here.
         if let Some(share) = share
             && is_data(tpdu)
-            && session.peer.bytes_held() + tpdu.payload.len() > share / 10 * 7
+            && session.peer.bytes_held() + session.outside + tpdu.payload.len() > share / 10 * 7
         {
             cx.stats.over_budget += 1;
             return Outcome::Refused;
@@ -314,24 +314,28 @@ impl Sessions {
     /// Tell a session how much it may hold before it may take more: its share, which is returned, while
     /// memory is short, else what is left before it is.
     fn allot(&mut self, id: SessionId, cx: &mut Context) -> Option<usize> {
-        let short = self.max_bytes / SHORT;
-        let share = short / self.sessions.len().max(1);
         // Established sessions never pay for what strangers fill the budget with.
-        while self.bytes + share > short
+        while self.budget.left() < self.budget.share()
             && !self.candidates.contains(&id)
             && let Some(oldest) = self.candidates.first().copied()
         {
             self.remove(oldest, cx);
         }
         let session = self.sessions.get_mut(&id)?;
-        let left = short.saturating_sub(self.bytes);
-        let budget = if left == 0 {
-            share
-        } else {
-            session.bytes + left
-        };
-        session.peer.set_budget(budget, left == 0);
-        (left == 0).then_some(share)
+        let allowance = session.account.allowance();
+        let octets = allowance.octets().saturating_sub(session.outside);
+        session.peer.set_budget(octets, allowance.share().is_some());
+        allowance.share()
+    }
+
+    /// Its owner keeps so many octets of what it has read: they count as the session's.
+    pub(super) fn set_outside(&mut self, id: SessionId, octets: usize) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.outside != octets
+        {
+            session.outside = octets;
+            session.count();
+        }
     }
 
     /// The turn of `id` to send one packet.
@@ -379,7 +383,7 @@ impl Sessions {
     }
 
     pub(super) fn bytes_held(&self) -> usize {
-        self.bytes
+        self.budget.held()
     }
 
     /// After a change to `id`: tell the owner, account for memory, arm the timer, give it a turn.
@@ -402,9 +406,7 @@ impl Sessions {
             session.wants_data = false;
             cx.events.push_back(Event::Readable(id));
         }
-        let bytes = session.peer.bytes_held() + session.peer.slot_octets();
-        self.bytes = self.bytes - session.bytes + bytes;
-        session.bytes = bytes;
+        session.count();
         if session.attached {
             cx.schedule.wake(Key::Session(id), &mut session.slot);
             cx.schedule.arm(
@@ -417,7 +419,7 @@ impl Sessions {
             }
         }
         // Nor do strangers fill more.
-        while self.bytes > self.max_bytes / SHORT {
+        while self.budget.is_over_short() {
             let Some(oldest) = self.candidates.first().copied() else {
                 break;
             };
@@ -435,7 +437,7 @@ impl Sessions {
         cx: &mut Context,
     ) -> Option<SessionId> {
         let listener = self.listeners.get(&key.0)?;
-        if !listener.open || self.max_peers == 0 || self.bytes >= self.max_bytes / SHORT {
+        if !listener.open || self.max_peers == 0 || self.budget.is_short() {
             return None;
         }
         let ListenConfig {
@@ -443,7 +445,7 @@ impl Sessions {
             dport,
             receiver,
         } = listener.config.clone();
-        if self.sessions.len() >= self.max_peers {
+        if self.budget.holders() >= self.max_peers {
             let oldest = *self.candidates.first()?;
             self.remove(oldest, cx);
         }
@@ -466,7 +468,8 @@ impl Sessions {
             attached: true,
             announced: false,
             wants_data: true,
-            bytes: 0,
+            outside: 0,
+            account: self.budget.open(),
         };
         self.sessions.insert(id, session);
         Some(id)
@@ -512,7 +515,6 @@ impl Sessions {
         };
         cx.schedule.disarm(Key::Session(id), &mut session.slot);
         self.candidates.remove(&id);
-        self.bytes -= session.bytes;
         if session.attached {
             self.peers.remove(&session.key);
         }
@@ -546,52 +548,6 @@ impl Sessions {
             self.by_address.remove(&address);
         } else {
             self.by_address.insert(address, ids);
-        }
-    }
-
-    /// No new session for this TSI for a while.
-    fn bury(&mut self, now: Instant, key: PeerKey, unfinished: bool) {
-        if !self
-            .listeners
-            .get(&key.0)
-            .is_some_and(|listener| listener.open)
-        {
-            return;
-        }
-        while let Some((&(until, serial), _)) = self.graves.first_key_value()
-            && (until <= now || self.graves.len() >= self.max_peers)
-        {
-            self.graves
-                .remove(&(until, serial))
-                .map(|key| self.peers.remove(&key));
-        }
-        self.last_grave += 1;
-        let grave = Grave {
-            until: now + GRAVE,
-            serial: self.last_grave,
-            unfinished,
-        };
-        self.graves.insert((grave.until, grave.serial), key);
-        self.peers.insert(key, Place::Grave(grave));
-    }
-
-    /// A packet for a session that is over here.
-    fn visit_grave(&mut self, now: Instant, key: PeerKey) {
-        let Some(Place::Grave(grave)) = self.peers.get_mut(&key) else {
-            return;
-        };
-        // Moved on at half time: not with every packet of a session that goes on without us.
-        if grave.unfinished && grave.until - now < GRAVE / 2 {
-            self.graves.remove(&(grave.until, grave.serial));
-            grave.until = now + GRAVE;
-            self.graves.insert((grave.until, grave.serial), key);
-        }
-    }
-
-    /// Remove an expired grave before its key is used again.
-    fn dig_up(&mut self, key: PeerKey) {
-        if let Some(Place::Grave(grave)) = self.peers.remove(&key) {
-            self.graves.remove(&(grave.until, grave.serial));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The sources of an endpoint, by handle and by TSI.
 
+use super::budget::{Account, Budget};
 use super::schedule::{Key, Slot};
 use super::{Context, Event, SourceId};
 use crate::num::Tsi;
@@ -20,11 +21,29 @@ struct Entry {
     slot: Slot,
     /// A `send` found no room, nobody was told yet that there is some again.
     wants_room: bool,
+    /// What its owner keeps for it, octets.
+    outside: usize,
+    /// What of the budget it holds.
+    account: Account,
+}
+
+impl Entry {
+    /// Tell the source how much it may hold before it may take more.
+    fn allot(&mut self) {
+        let octets = self.account.allowance().octets();
+        self.source.set_memory(octets.saturating_sub(self.outside));
+    }
+
+    /// Account for what it holds.
+    fn count(&mut self) {
+        self.account.set(self.source.octets_held() + self.outside);
+    }
 }
 
 /// All sources.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sources {
+    budget: Budget,
     entries: BTreeMap<SourceId, Entry>,
     owned: HashMap<Tsi, SourceId>,
     finished: VecDeque<(SourceId, SourceStats)>,
@@ -32,6 +51,21 @@ pub(super) struct Sources {
 }
 
 impl Sources {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            entries: BTreeMap::new(),
+            owned: HashMap::new(),
+            finished: VecDeque::new(),
+            last_id: 0,
+        }
+    }
+
+    /// From now on it shares this budget with others.
+    pub(super) fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -48,6 +82,8 @@ impl Sources {
                 source,
                 slot: Slot::default(),
                 wants_room: false,
+                outside: 0,
+                account: self.budget.open(),
             },
         );
         self.touch(now, id, cx);
@@ -62,12 +98,38 @@ impl Sources {
         give: impl FnOnce(&mut Source) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let entry = self.entries.get_mut(&id).ok_or(SendError::Closed)?;
+        entry.allot();
         let result = give(&mut entry.source);
+        entry.count();
         entry.wants_room |= result == Err(SendError::Full);
         if result.is_ok() {
             cx.schedule.wake(Key::Source(id), &mut entry.slot);
         }
         result
+    }
+
+    pub(super) fn is_writable(&mut self, id: SourceId) -> bool {
+        let entry = self.entries.get_mut(&id);
+        entry.is_some_and(|entry| {
+            entry.allot();
+            entry.source.is_writable()
+        })
+    }
+
+    pub(super) fn messages_welcome(&self, batch: usize) -> usize {
+        match self.budget.held() < self.budget.octets() {
+            true if self.budget.is_short() => 1,
+            true => batch,
+            false => 0,
+        }
+    }
+
+    /// Its owner keeps so many octets that it is to send: they count as the source's.
+    pub(super) fn set_outside(&mut self, id: SourceId, octets: usize) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.outside = octets;
+            entry.count();
+        }
     }
 
     pub(super) fn close(&mut self, now: Instant, id: SourceId, cx: &mut Context) {
@@ -152,6 +214,7 @@ impl Sources {
     ) -> Option<Transmit> {
         let entry = self.entries.get_mut(&id)?;
         entry.slot.rest();
+        entry.allot();
         let emitted = entry.source.poll_transmit(now, out);
         match emitted {
             Some(_) => cx.schedule.wake(Key::Source(id), &mut entry.slot),
@@ -201,6 +264,7 @@ impl Sources {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
+        entry.count();
         if entry.wants_room && entry.source.is_writable() {
             entry.wants_room = false;
             cx.events.push_back(Event::Writable(id));

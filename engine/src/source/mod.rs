@@ -84,6 +84,8 @@ pub struct Source {
     spm: SpmSchedule,
     spm_sqn: Sqn,
     rate: Regulator,
+    /// Memory that the queue may take, octets.
+    queue_memory: usize,
     /// Congestion control, if any.
     cc: Option<Cc>,
     /// RDATA sent since the last ODATA.
@@ -118,6 +120,7 @@ impl Source {
             spm: SpmSchedule::new(&config, now),
             spm_sqn: FIRST_SPM_SQN,
             rate: Regulator::for_data(config.rate, config.max_tpdu, now),
+            queue_memory: usize::MAX,
             cc: match config.congestion_control {
                 CongestionControl::Off => None,
                 CongestionControl::Pgmcc => Some(Cc::new(&config, now)),
@@ -155,7 +158,7 @@ impl Source {
         if self.queue.lacking() > 0 {
             return Err(SendError::Unfinished);
         }
-        if !self.queue.is_open() {
+        if !self.has_room() {
             return Err(SendError::Full);
         }
         self.queue.push(apdu);
@@ -178,7 +181,7 @@ impl Source {
         if self.queue.lacking() > 0 {
             return Err(SendError::Unfinished);
         }
-        if !self.queue.is_open() {
+        if !self.has_room() {
             return Err(SendError::Full);
         }
         self.queue.begin(len);
@@ -197,7 +200,7 @@ impl Source {
         if octets.is_empty() || octets.len() > self.queue.lacking() {
             return Err(SendError::Length);
         }
-        if !self.queue.is_open() {
+        if !self.has_room() {
             return Err(SendError::Full);
         }
         self.queue.append(octets);
@@ -213,7 +216,26 @@ impl Source {
     /// Whether there is room for another APDU, or for more of the one begun.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        !self.closed && self.queue.is_open()
+        !self.closed && self.has_room()
+    }
+
+    /// Memory it may take from now on, octets: the queue a half at most, which takes nothing beyond the next packet while it
+    /// has that; the window the rest. Data that is needed for room leaves it after a second then, whatever `window_ivl` says.
+    pub fn set_memory(&mut self, octets: usize) {
+        self.queue_memory = SendQueue::MEMORY_MAX.min(octets / 2);
+        self.txw.set_memory(octets - self.queue_memory);
+    }
+
+    /// Memory that queue and window take, octets; of an APDU above 128 KiB that waits, no more than a part.
+    #[must_use]
+    pub fn octets_held(&self) -> usize {
+        self.queue.octets_held() + self.txw.octets()
+    }
+
+    /// Whether the queue takes more. What may be less than the next packet cannot be all.
+    fn has_room(&self) -> bool {
+        let is_needed = self.queue.octets() < self.config.max_tpdu;
+        self.queue.is_open() && (is_needed || self.queue.octets_held() < self.queue_memory)
     }
 
     /// Octets of APDUs accepted and not yet sent for the first time (SIOCOUTQ).

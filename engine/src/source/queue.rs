@@ -14,6 +14,10 @@ const MAX_OCTETS: usize = 256 << 10;
 /// … in less than this many APDUs: what the rate's bucket can swallow at once.
 const MAX_APDUS: usize = 1024;
 
+/// Of a longer APDU packets get octets of their own: else the whole of it would stay as long as the last of them is in the
+/// window. What is queued of it counts only so far, since it is in memory anyway.
+const LONG: usize = 128 << 10;
+
 /// Bits that index [`SendQueue::overhead`].
 const FRAGMENT: usize = 1;
 const SYN: usize = 2;
@@ -64,6 +68,9 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
+    /// Memory it takes at most, octets.
+    pub(super) const MEMORY_MAX: usize = MAX_OCTETS + LONG;
+
     pub(super) fn new(config: &SourceConfig) -> Self {
         let is_controlled = config.congestion_control == CongestionControl::Pgmcc;
         let overhead = std::array::from_fn(|kind| {
@@ -109,6 +116,11 @@ impl SendQueue {
     /// Octets not yet sent.
     pub(super) fn octets(&self) -> usize {
         self.octets
+    }
+
+    /// Octets not yet sent that count as the source's memory.
+    pub(super) fn octets_held(&self) -> usize {
+        self.octets.min(Self::MEMORY_MAX)
     }
 
     /// What `append` has to bring before another APDU can begin.
@@ -223,11 +235,12 @@ impl SendQueue {
     /// The next `len` octets, which are there.
     fn take_octets(&mut self, len: usize) -> Option<Bytes> {
         self.octets -= len;
+        let is_long = self.apdus.front().is_some_and(|len| *len > LONG);
         let part = self.parts.front_mut()?;
-        if part.len() > len {
+        if !is_long && part.len() > len {
             return Some(part.split_to(len));
         }
-        if part.len() == len {
+        if !is_long && part.len() == len {
             return self.parts.pop_front();
         }
         let mut octets = BytesMut::with_capacity(len);

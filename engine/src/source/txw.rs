@@ -28,6 +28,12 @@ const HOLD_MAX: Duration = Duration::from_millis(500);
 /// a hundred thousand small packets is no pause.
 const RELEASE: usize = 16;
 
+/// Where memory keeps a window smaller than it should be, data that is older than this leaves when its room is needed.
+const LEAN_IVL: Duration = Duration::from_secs(1);
+
+/// A ring so much larger than what it holds gives memory back.
+const SPARSE: usize = 4;
+
 /// What an SQN that a short group leaves out takes of the window: about the memory that the ring spends on it.
 const UNUSED_SIZE: u32 = 64;
 
@@ -80,6 +86,10 @@ pub(super) struct TxWindow {
     /// Octets below which a step of the trailing edge ends.
     low: u64,
     ivl: Duration,
+    /// Memory it may take, octets.
+    memory: usize,
+    /// What it needs in any case: with FEC, two groups.
+    least: usize,
     /// In the middle of a step.
     advancing: bool,
     /// Newest SQN that is a packet's.
@@ -104,6 +114,8 @@ impl TxWindow {
             max_sqns: MAX_SQNS,
             low: config.window_bytes - step,
             ivl: config.window_ivl,
+            memory: usize::MAX,
+            least: groups as usize * 2,
             advancing: false,
             last: config.first_sqn.minus(1),
             tgs,
@@ -197,9 +209,33 @@ impl TxWindow {
         (size < k && sqn.since(tg) + 1 >= size.into()).then_some(size.into())
     }
 
+    /// Memory it may take from now on, octets. What is there stays until it may go, and one packet always fits.
+    pub(super) fn set_memory(&mut self, octets: usize) {
+        self.memory = octets.max(self.least);
+    }
+
+    /// Whether memory bounds it, not its own limit.
+    fn is_lean(&self) -> bool {
+        (self.memory as u64) < self.limit
+    }
+
+    /// Memory it takes: TPDUs (a little more than their TSDUs), and the ring with its repairs.
+    pub(super) fn octets(&self) -> usize {
+        self.octets_with(0, self.entries.capacity())
+    }
+
+    fn octets_with(&self, size: usize, slots: usize) -> usize {
+        let ring = slots * size_of::<Entry>() + self.entries.len() * size_of::<Repair>();
+        self.bytes as usize + size + ring
+    }
+
     /// Whether a TPDU of `size` octets fits without releasing anything.
     pub(super) fn has_room(&self, size: usize) -> bool {
-        self.bytes + size as u64 <= self.limit && self.entries.len() < self.max_sqns
+        let (len, slots) = (self.entries.len(), self.entries.capacity());
+        let slots = if len < slots { slots } else { 2 * slots };
+        self.bytes + size as u64 <= self.limit
+            && len < self.max_sqns
+            && (len == 0 || self.octets_with(size, slots) <= self.memory)
     }
 
     /// When the oldest packet may go; `None` while its repair is queued, or when nothing is held.
@@ -220,7 +256,12 @@ impl TxWindow {
     }
 
     fn release_one_at(&self, entry: &Entry) -> Option<Instant> {
-        let at = entry.sent + self.ivl;
+        let ivl = if self.is_lean() {
+            self.ivl.min(LEAN_IVL)
+        } else {
+            self.ivl
+        };
+        let at = entry.sent + ivl;
         match &entry.repair {
             None => Some(at),
             Some(repair) if repair.is_queued() => None,
@@ -253,6 +294,9 @@ impl TxWindow {
             }
         }
         self.trail = self.trail.plus(count as u32);
+        if self.entries.len() < self.entries.capacity() / SPARSE {
+            self.entries.shrink_to(self.entries.capacity() / 2);
+        }
         count
     }
 

@@ -1,7 +1,8 @@
 //! What each variable means, and what is refused.
 
-use super::super::config::SendWindow;
+use super::super::config::{Linger, SendWindow};
 use super::*;
+use crate::receiver::DlrRole;
 
 fn with(variables: &[(&str, &str)]) -> (Draft, Vec<String>) {
     let own = variables
@@ -230,7 +231,7 @@ fn nonsense_is_refused() {
         ("PGM_LINGER", "foreground"),
         ("PGM_RXW_SQNS", "1000"),
         ("PGM_PEER_EXPIRY", "1e9s"),
-        ("PGM_MEMORY", "15M"),
+        ("PGM_MEMORY", "31M"),
         ("PGM_MTU", "20"),
         ("PGM_TPDU_SIZE", "100"),
         ("PGM_SPM_AMBIENT", "10us"),

@@ -1,5 +1,6 @@
 //! One carriage in use: its carrier, its endpoint, and the relays of the program's sockets on it.
 
+mod begin;
 mod drops;
 mod foreign;
 mod retired;
@@ -10,30 +11,27 @@ pub(in crate::driver) use retired::Retired;
 pub(in crate::driver) use token::{Key, MAX_SERIAL, Token};
 
 use crate::driver::carrier::{BATCH, Carrier, Interface, PortId};
-use crate::driver::config::{Defaults, FecInfo, ListenOptions, SendOptions};
+use crate::driver::config::{Defaults, Memory};
 use crate::driver::pair::{Role, name_engine_end};
-use crate::driver::private::EngineFd;
 use crate::driver::relay::{Listener, Sender, Session};
 use crate::driver::sys::Epoll;
 use crate::driver::unix::Inbox;
-use crate::driver::{Carriage, Handle, Mode, SenderInfo, Target, log};
+use crate::driver::{Carriage, Handle, log};
 use crate::endpoint::{
-    Disposition, Endpoint, EndpointConfig, ListenConfig, ListenerId, SessionId, SourceId,
+    Budget, Disposition, Endpoint, EndpointConfig, ListenerId, SessionId, SourceId,
 };
 use crate::log_line;
-use crate::num::{Gsi, Sqn, Tsi};
-use crate::receiver::{DlrRole, ReceiverConfig, Subnet};
-use crate::source::{Fec, SourceConfig};
+use crate::num::Gsi;
 use crate::stats::{ReceiverStats, SourceStats};
 use drops::Drops;
 use foreign::Foreign;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-/// Most peers of one carriage's endpoint (design D11), as long as each can have its octets.
+/// Most peers of a process (design D11), as long as each can have its octets.
 const PEERS_MAX: usize = 4096;
 const PEER_OCTETS: usize = 128 << 10;
 
@@ -48,8 +46,6 @@ const ROUNDS: usize = 4;
 const RETRY: Duration = Duration::from_millis(1);
 /// SPMs that tell of an end at which the engine ends, too.
 const FAREWELLS: usize = 8;
-/// TSIs tried when the host has one already.
-const TSI_TRIES: usize = 16;
 
 /// What all links of an engine share.
 #[derive(Debug)]
@@ -59,6 +55,9 @@ pub(in crate::driver) struct Context {
     /// Of all sources of this engine.
     pub(in crate::driver) gsi: Gsi,
     pub(in crate::driver) rng: fastrand::Rng,
+    /// What all sessions may hold, and all senders.
+    pub(in crate::driver) received: Budget,
+    pub(in crate::driver) sent: Budget,
     /// Buffers of senders; none before the first one.
     pub(in crate::driver) inbox: Option<Inbox>,
     pub(in crate::driver) retired_sources: Retired<SourceStats>,
@@ -101,7 +100,8 @@ impl Link {
         Ok(Self {
             serial,
             carrier: Carrier::open(carriage, &cx.defaults)?,
-            endpoint: Endpoint::new(limits(cx.defaults.memory), cx.rng.u64(..)),
+            endpoint: Endpoint::new(limits(cx.defaults.memory), cx.rng.u64(..))
+                .sharing(&cx.received, &cx.sent),
             generation: None,
             watched: HashMap::new(),
             senders: BTreeMap::new(),
@@ -211,176 +211,6 @@ impl Link {
         wanted: &[Ipv4Addr],
     ) -> io::Result<Vec<Interface>> {
         find_interfaces(&self.carrier, group, wanted)
-    }
-
-    pub(in crate::driver) fn connect(
-        &mut self,
-        target: &Target,
-        end: EngineFd,
-        options: &SendOptions,
-        cx: &mut Context,
-    ) -> io::Result<SenderInfo> {
-        if cx.inbox.is_none() {
-            cx.inbox = Some(Inbox::new()?);
-        }
-        let iface = self.carrier.route(*target.group.ip(), options.interface)?;
-        let (id, tsi) = self.open_source(target.group, &iface, options, cx)?;
-        let (key, mode, fd) = (Key::Sender(id), target.mode, end.as_raw_fd());
-        let info = SenderInfo {
-            id: self.handle(key),
-            local: SocketAddrV4::new(iface.addr, tsi.sport),
-            tsi,
-            max_tpdu: self.carrier.max_tpdu(&iface, options),
-        };
-        let token = self.token(key);
-        let sender = Sender::new(&cx.epoll, id, mode, options.linger, end, token);
-        let sender = sender.inspect_err(|_| self.drop_source(id))?;
-        self.senders.insert(id, sender);
-        let native = self.carrier.is_native();
-        give_name(
-            fd,
-            Role::Sender,
-            mode,
-            native,
-            info.local,
-            target.group,
-            info.id,
-        );
-        log_line!(
-            log::Level::Info,
-            "source {tsi}: began, {} from {}, interface {}",
-            target.group,
-            iface.addr,
-            iface.name
-        );
-        Ok(info)
-    }
-
-    /// A source with a TSI that nobody on this host has, and that stays (RFC 3208 §3.1 (G-15)).
-    fn open_source(
-        &mut self,
-        group: SocketAddrV4,
-        iface: &Interface,
-        options: &SendOptions,
-        cx: &mut Context,
-    ) -> io::Result<(SourceId, Tsi)> {
-        let max_tpdu = self.carrier.max_tpdu(iface, options);
-        for _ in 0..TSI_TRIES {
-            let tsi = match options.source_port {
-                None => Tsi {
-                    gsi: cx.gsi,
-                    sport: cx.rng.u16(1..),
-                },
-                // The same port again must be another session: an earlier one may not be over for everyone.
-                Some(port) => Tsi {
-                    gsi: crate::driver::random_gsi()?,
-                    sport: port.get(),
-                },
-            };
-            if self.endpoint.owns(tsi) {
-                continue;
-            }
-            let config = SourceConfig {
-                max_tpdu,
-                first_sqn: Sqn(options.first_sqn.unwrap_or_else(|| cx.rng.u32(..))),
-                ..source_config(tsi, group, iface.addr, options)
-            };
-            let id = self.endpoint.open_source(Instant::now(), config);
-            let (ip, port) = (*group.ip(), group.port());
-            match self.carrier.open_source(id, tsi, ip, port, iface, options) {
-                Ok(()) => return Ok((id, tsi)),
-                Err(e) => {
-                    self.endpoint.remove_source(id);
-                    if e.kind() != io::ErrorKind::AddrInUse {
-                        return Err(e);
-                    }
-                }
-            }
-        }
-        Err(io::ErrorKind::AddrInUse.into())
-    }
-
-    fn drop_source(&mut self, id: SourceId) {
-        self.endpoint.remove_source(id);
-        self.carrier.close_source(id);
-    }
-
-    pub(in crate::driver) fn listen(
-        &mut self,
-        target: &Target,
-        end: EngineFd,
-        options: ListenOptions,
-        cx: &mut Context,
-    ) -> io::Result<Handle> {
-        let Target { mode, group, .. } = *target;
-        let ifaces = self.interfaces(*group.ip(), &options.interfaces)?;
-        self.carrier.join(*group.ip(), group.port(), &ifaces)?;
-        let mut receiver = options.receiver;
-        if let Some(iface) = ifaces.first() {
-            receiver.nla = iface.addr;
-        }
-        // Octets without boundaries have no meaning but in their order.
-        receiver.unordered &= mode == Mode::Message;
-        self.settle_place(&mut receiver, &ifaces);
-        let config = ListenConfig {
-            group: *group.ip(),
-            dport: group.port(),
-            receiver,
-        };
-        let id = self.endpoint.listen(config);
-        let (key, fd) = (Key::Listener(id), end.as_raw_fd());
-        let token = self.token(key);
-        match Listener::new(&cx.epoll, mode, group, ifaces.clone(), end, token) {
-            Ok(listener) => self
-                .listeners
-                .insert(id, listener.with_backlog(options.backlog)),
-            Err(e) => {
-                self.endpoint.close_listener(id);
-                self.carrier.leave(*group.ip(), group.port(), &ifaces);
-                return Err(e);
-            }
-        };
-        let unspecified = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-        give_name(
-            fd,
-            Role::Listener,
-            mode,
-            self.carrier.is_native(),
-            group,
-            unspecified,
-            self.handle(key),
-        );
-        for iface in &ifaces {
-            log_line!(
-                log::Level::Info,
-                "listener {group}: began, interface {}",
-                iface.name
-            );
-        }
-        Ok(self.handle(key))
-    }
-
-    /// What a receiver has to know of its place in the network.
-    fn settle_place(&mut self, receiver: &mut ReceiverConfig, ifaces: &[Interface]) {
-        let subnet = |iface: &Interface| Subnet {
-            addr: iface.addr,
-            prefix: iface.prefix,
-        };
-        receiver.subnets = ifaces.iter().map(subnet).collect();
-        let (Some(dlr), Some(iface)) = (&mut receiver.dlr, ifaces.first()) else {
-            return;
-        };
-        dlr.nla = iface.addr;
-        if dlr.role == DlrRole::Upstream {
-            let opened = self.carrier.open_as_source();
-            receiver.as_source = opened.is_ok();
-            if let Err(e) = opened {
-                log_line!(
-                    log::Level::Warn,
-                    "local repairs go out with our own address, so only receivers with PGM_USE_DLR take them: {e}"
-                );
-            }
-        }
     }
 
     pub(in crate::driver) fn source_stats(&self, id: SourceId) -> Option<SourceStats> {
@@ -546,10 +376,10 @@ impl Link {
 }
 
 /// Limits of an endpoint with so much memory.
-fn limits(memory: usize) -> EndpointConfig {
+fn limits(memory: Memory) -> EndpointConfig {
     EndpointConfig {
-        max_peers: PEERS_MAX.min(memory / PEER_OCTETS),
-        max_bytes: memory,
+        max_peers: PEERS_MAX.min(memory.received() / PEER_OCTETS),
+        max_bytes: memory.received(),
     }
 }
 
@@ -566,43 +396,6 @@ pub(in crate::driver) fn find_interfaces(
         .iter()
         .map(|addr| carrier.route(group, Some(*addr)))
         .collect()
-}
-
-fn source_config(
-    tsi: Tsi,
-    group: SocketAddrV4,
-    nla: Ipv4Addr,
-    options: &SendOptions,
-) -> SourceConfig {
-    let window = options.window;
-    SourceConfig {
-        rate: (window.rate_kbits > 0).then(|| u64::from(window.rate_kbits) * 1000 / 8),
-        congestion_control: options.congestion_control,
-        window_bytes: window.bytes.into(),
-        window_ivl: Duration::from_millis(window.msecs.into()),
-        window_adv_percent: options.adv_percent,
-        late_join_percent: options.late_join_percent,
-        ambient_spm_ivl: options.spm.ambient,
-        ihb_min: options.spm.heartbeat_min,
-        ihb_max: options.spm.heartbeat_max,
-        fec: options.fec.and_then(|info| fec(info, options)),
-        linger_quiet: options.linger_quiet,
-        linger_max: options.linger_max,
-        polling: options.polling,
-        dup_nak_max: options.dup_nak_max,
-        ..SourceConfig::new(tsi, group.port(), *group.ip(), nla)
-    }
-}
-
-/// What `info`, which is valid, asks of a source.
-fn fec(info: FecInfo, options: &SendOptions) -> Option<Fec> {
-    Some(Fec {
-        n: info.block_size.try_into().ok()?,
-        k: info.group_size,
-        proactive: info.proactive.try_into().ok()?,
-        on_demand: info.on_demand,
-        little_endian: options.fec_little_endian,
-    })
 }
 
 /// Name an engine end. The name only informs: without it the socket works just as well.

@@ -8,7 +8,7 @@ use crate::driver::config::Linger;
 use crate::driver::private::EngineFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix::{self, BATCH, Inbox, Received, SLOT};
-use crate::driver::{BigMessage, Mode, log};
+use crate::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX, log};
 use crate::endpoint::{Endpoint, SourceId};
 use crate::log_line;
 use crate::source::MAX_APDU;
@@ -16,12 +16,15 @@ use crate::wire::Rst;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const INPUT: u32 = libc::EPOLLIN.cast_unsigned();
 
 /// Batches read in one turn.
 const BATCHES: usize = 4;
+
+/// When to look again for memory that other senders have.
+const SCARCE: Duration = Duration::from_millis(10);
 
 /// Error code of OPT_RST: programs have no way to give another (RFC 3208 §9.8.2: 0 for unknown).
 const ABORTED: u8 = 0;
@@ -185,11 +188,7 @@ impl Sender {
             .end
             .as_ref()
             .map_or(0, |end| unix::queued_in(end.raw()));
-        let held = self.held.iter().map(|given| match given {
-            Given::Apdu(octets) | Given::Part(octets) => octets.len(),
-            Given::Begin(_) => 0,
-        });
-        queued + self.corked.len() + held.sum::<usize>()
+        queued + self.corked.len() + self.held_octets().sum::<usize>()
     }
 
     /// Its descriptor has something.
@@ -209,6 +208,33 @@ impl Sender {
         inbox: &mut Inbox,
         epoll: &Epoll,
     ) -> Next {
+        let next = self.work(now, endpoint, inbox, epoll);
+        endpoint.keep_for_source(self.id, self.octets_kept());
+        next
+    }
+
+    /// Memory it takes for what is on its way to the source. Long messages are files, which are counted as such.
+    fn octets_kept(&self) -> usize {
+        let short = |octets: &usize| *octets <= PAIR_MESSAGE_MAX;
+        let held: usize = self.held_octets().filter(short).sum();
+        let chunk = if self.chunk.capacity() > 0 { CHUNK } else { 0 };
+        held + self.corked.capacity() + chunk
+    }
+
+    fn held_octets(&self) -> impl Iterator<Item = usize> {
+        self.held.iter().map(|given| match given {
+            Given::Apdu(octets) | Given::Part(octets) => octets.len(),
+            Given::Begin(_) => 0,
+        })
+    }
+
+    fn work(
+        &mut self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        inbox: &mut Inbox,
+        epoll: &Epoll,
+    ) -> Next {
         let mut drained = false;
         for _ in 0..BATCHES {
             if !self.pass_on(now, endpoint) {
@@ -222,10 +248,16 @@ impl Sender {
                 self.watch(epoll, INPUT);
                 return Next::Wait;
             }
-            match self.read(inbox) {
+            // Each message read is memory, whatever the source takes of it.
+            let limit = endpoint.messages_welcome(BATCH);
+            if limit == 0 {
+                self.watch(epoll, 0);
+                return Next::At(now + SCARCE);
+            }
+            match self.read(inbox, limit) {
                 // Nothing new can come, so what was read was all.
                 Ok(0) if self.hung_up || self.last_call => self.eof = true,
-                Ok(n) => drained = n < BATCH && !self.hung_up && !self.last_call,
+                Ok(n) => drained = n < limit && !self.hung_up && !self.last_call,
                 // Told once, because the program left something unread; what it sent is still there.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(e) => {
@@ -293,8 +325,8 @@ impl Sender {
         }
     }
 
-    /// Read one batch into `held`; how many messages there were. Fewer than a batch: there are no more.
-    fn read(&mut self, inbox: &mut Inbox) -> io::Result<usize> {
+    /// Read at most `limit` messages into `held`; how many there were. Fewer: there are no more.
+    fn read(&mut self, inbox: &mut Inbox, limit: usize) -> io::Result<usize> {
         let Some(fd) = self.end.as_ref().map(End::raw) else {
             self.eof = true;
             return Ok(0);
@@ -303,7 +335,7 @@ impl Sender {
             Mode::Message => SLOT,
             Mode::Stream => STREAM_APDU,
         };
-        let messages = match inbox.receive(fd, BATCH, longest) {
+        let messages = match inbox.receive(fd, limit, longest) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             result => result?,
         };

@@ -19,6 +19,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 const OUTPUT: u32 = libc::EPOLLOUT.cast_unsigned();
+/// Each time the program has received something.
+const RECEIPT: u32 = OUTPUT | libc::EPOLLET.cast_unsigned();
 
 /// Batches sent in one turn.
 const BATCHES: usize = 8;
@@ -26,7 +28,8 @@ const BATCHES: usize = 8;
 /// Octets taken from the endpoint and not yet in the pair, above which no more are taken.
 const OUTBOX_OCTETS: usize = 256 << 10;
 
-/// Octets of long messages that may wait in a pair. The kernel counts only their descriptors.
+/// Octets of long messages that may wait in a pair, beyond the first. The kernel counts only their descriptors; we count
+/// them as the session's memory.
 const BIG_OCTETS: usize = 64 << 20;
 
 /// How a session ended.
@@ -129,13 +132,38 @@ impl Session {
         endpoint: &mut Endpoint,
         epoll: &Epoll,
     ) -> Next {
+        let next = self.pass_on(now, endpoint, epoll);
+        self.count_files();
+        endpoint.keep_for_session(self.id, self.octets() + self.big_octets);
+        next
+    }
+
+    /// Forget long messages that the program has received.
+    fn count_files(&mut self) {
+        if self.big_octets > 0 && unix::queued_out(self.end.raw()) == 0 {
+            self.big_octets = 0;
+        }
+    }
+
+    /// Octets of the outbox.
+    fn octets(&self) -> usize {
+        self.outbox.iter().map(Bytes::len).sum()
+    }
+
+    /// What to watch for when there is nothing to send: files that wait are memory until the program receives them.
+    fn at_rest(&self) -> u32 {
+        if self.big_octets > 0 { RECEIPT } else { 0 }
+    }
+
+    fn pass_on(&mut self, now: Instant, endpoint: &mut Endpoint, epoll: &Epoll) -> Next {
+        self.count_files();
         if self.silent {
             return Next::Wait;
         }
         for _ in 0..BATCHES {
             self.fill(now, endpoint);
             if self.outbox.is_empty() && (self.ended.is_none() || self.gap.is_none()) {
-                self.end.watch(epoll, 0);
+                self.end.watch(epoll, self.at_rest());
                 return self.finish(now);
             }
             match self.flush() {
@@ -166,7 +194,7 @@ impl Session {
 
     /// Take APDUs from the endpoint, as many as one batch sends.
     fn fill(&mut self, now: Instant, endpoint: &mut Endpoint) {
-        let mut octets: usize = self.outbox.iter().map(Bytes::len).sum();
+        let mut octets = self.octets();
         while self.ended.is_none()
             && self.outbox.len() < BATCH
             && octets < OUTBOX_OCTETS
@@ -332,12 +360,10 @@ impl Session {
 
     /// Send the front message as a file, with the gap before it; at the end of the session the gap alone.
     fn send_long(&mut self) -> io::Result<()> {
+        self.count_files();
         let apdu = self.outbox.front().map_or(&[][..], |apdu| apdu);
         let gap = self.gap.filter(|gap| gap.after == 0);
         let fd: RawFd = self.end.raw();
-        if unix::queued_out(fd) == 0 {
-            self.big_octets = 0;
-        }
         if self.big_octets > 0 && self.big_octets + apdu.len() > BIG_OCTETS {
             return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
         }
