@@ -64,6 +64,11 @@ pub(crate) struct Round {
 }
 
 impl Round {
+    /// When the NAKs that were drawn together have come.
+    pub(crate) fn all_by(&self) -> Instant {
+        self.first + self.ivl
+    }
+
     pub(crate) fn new(first: Instant, ivl: Duration) -> Self {
         Self {
             first,

@@ -21,6 +21,8 @@ pub(super) type SqnList = ArrayVec<Sqn, { NAK_LIST_MAX + 1 }>;
 pub(super) const NCF_HOLD: Duration = Duration::from_millis(2);
 /// A NAK this soon after the RDATA was under way when the RDATA went.
 const RDATA_HOLD: Duration = Duration::from_millis(3);
+/// Receivers and network elements remembered for each repair.
+const ASKERS: usize = 4;
 /// After its RDATA (and one back-off interval) an SQN stays in the window this long: the NAK of a
 /// receiver that lost the RDATA comes its NAK_RDATA_IVL later.
 pub(super) const TRAIL_HOLD: Duration = Duration::from_millis(50);
@@ -33,11 +35,15 @@ const NCF_LEN: usize = 320;
 #[derive(Debug)]
 pub(super) struct Repair {
     round: Round,
+    /// Who asked, of the first few.
+    askers: ArrayVec<Ipv4Addr, ASKERS>,
     /// NAKs after the first.
     duplicates: u32,
     /// Its RDATA waits.
     queued: bool,
     rdata: Option<Instant>,
+    /// It goes once more, in a moment.
+    again: bool,
     /// Until when the trailing edge should not pass it.
     hold: Instant,
     ncf: Option<Instant>,
@@ -49,9 +55,11 @@ impl Repair {
     fn new(now: Instant, round: Round) -> Self {
         Self {
             round,
+            askers: ArrayVec::new(),
             duplicates: 0,
             queued: false,
             rdata: None,
+            again: false,
             hold: now,
             ncf: None,
             ncf_waits: false,
@@ -82,6 +90,25 @@ impl Repair {
         self.hold
     }
 
+    /// When the RDATA goes once more, if a NAK from `from` that comes now tells that it was in vain.
+    ///
+    /// Who asked for it, and asks again when all have asked who lost the original data together, has seen it: a
+    /// network element that found nobody waiting on some branch, and cannot ask again for NAK_ELIM_IVL if
+    /// we only confirm. Sooner it may be two receivers of one host, whose NAKs crossed the RDATA; so are those
+    /// of whoever had not asked yet.
+    fn in_vain(&self, now: Instant, from: Ipv4Addr) -> Option<Instant> {
+        let sent = self.rdata.filter(|_| !self.queued && !self.again)?;
+        let again = self.askers.contains(&from) && now >= self.round.all_by();
+        again.then_some(sent + RDATA_HOLD)
+    }
+
+    /// Remember who asks.
+    fn asked_by(&mut self, from: Ipv4Addr) {
+        if !self.askers.is_full() && !self.askers.contains(&from) {
+            self.askers.push(from);
+        }
+    }
+
     /// The RDATA went so recently that receivers may not have it yet.
     fn is_under_way(&self, now: Instant) -> bool {
         self.rdata.is_some_and(|sent| now < sent + RDATA_HOLD)
@@ -105,6 +132,8 @@ impl Repair {
 #[derive(Debug)]
 pub(super) struct Repairs {
     rdata: VecDeque<Sqn>,
+    /// RDATA that goes once more, by due time.
+    again: VecDeque<(Instant, Sqn)>,
     ncfs: VecDeque<SqnList>,
     /// Repeated NCFs, and those for which the queue had no room, by due time.
     later: VecDeque<(Instant, Sqn)>,
@@ -120,6 +149,7 @@ impl Repairs {
         let rate = config.rate.map(|rate| (rate / 2).max(1));
         Self {
             rdata: VecDeque::new(),
+            again: VecDeque::new(),
             ncfs: VecDeque::new(),
             later: VecDeque::new(),
             ncf_rate: Regulator::new(rate, rate.map_or(0, |rate| rate / 10), 4 * NCF_LEN, now),
@@ -145,12 +175,20 @@ impl Repairs {
 
     /// SQNs whose RDATA waits.
     pub(super) fn outstanding(&self) -> usize {
-        self.rdata.len()
+        self.rdata.len() + self.again.len()
+    }
+
+    /// When RDATA may go, given when the rate admits it; `None`: none waits.
+    pub(super) fn rdata_at(&self, ready: Instant) -> Option<Instant> {
+        if !self.rdata.is_empty() {
+            return Some(ready);
+        }
+        self.again.front().map(|(due, _)| ready.max(*due))
     }
 
     /// Nothing waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.rdata.is_empty() && self.ncfs.is_empty() && self.later.is_empty()
+        self.outstanding() == 0 && self.ncfs.is_empty() && self.later.is_empty()
     }
 
     /// A NAK with these SQNs; whether any of them can be repaired.
@@ -200,10 +238,16 @@ impl Repairs {
             }
             if repair.is_under_way(now) {
                 stats.naks_after_rdata += 1;
+                if let Some(due) = repair.in_vain(now, from) {
+                    repair.again = true;
+                    let at = self.again.partition_point(|(at, _)| *at <= due);
+                    self.again.insert(at, (due, sqn));
+                }
             } else if !repair.queued {
                 repair.queued = true;
                 self.rdata.push_back(sqn);
             }
+            repair.asked_by(from);
             if repair.ncf_waits {
                 continue;
             }
@@ -265,12 +309,24 @@ impl Repairs {
 
     /// SQN of the next RDATA, which goes now.
     pub(super) fn take_rdata(&mut self, now: Instant, txw: &mut TxWindow) -> Option<Sqn> {
+        while self.again.front().is_some_and(|(due, _)| *due <= now) {
+            let (_, sqn) = self.again.pop_front()?;
+            if let Place::Inside(entry) = txw.place(sqn)
+                && let Some(repair) = &mut entry.repair
+                && std::mem::take(&mut repair.again)
+            {
+                repair.queued = true;
+                self.rdata.push_back(sqn);
+            }
+        }
         let sqn = self.rdata.pop_front()?;
         if let Place::Inside(entry) = txw.place(sqn)
             && let Some(repair) = &mut entry.repair
         {
-            (repair.queued, repair.rdata) = (false, Some(now));
-            self.backoff.on_repair(now, &repair.round);
+            if repair.rdata.replace(now).is_none() {
+                self.backoff.on_repair(now, &repair.round);
+            }
+            repair.queued = false;
             repair.hold = now + TRAIL_HOLD + self.backoff.ivl();
         }
         Some(sqn)
@@ -287,187 +343,4 @@ pub(super) fn in_order(sqns: impl Iterator<Item = Sqn>, trail: Sqn) -> SqnList {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::num::Tsi;
-    use crate::source::txw::Entry;
-    use bytes::Bytes;
-    use std::net::Ipv4Addr;
-
-    const fn ms(n: u64) -> Duration {
-        Duration::from_millis(n)
-    }
-
-    const RECEIVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-
-    struct Rig {
-        repairs: Repairs,
-        txw: TxWindow,
-        stats: SourceStats,
-        t0: Instant,
-    }
-
-    impl Rig {
-        /// A window of `packets` SQNs from 0 on.
-        fn new(packets: u32) -> Self {
-            let (any, t0) = (Ipv4Addr::LOCALHOST, Instant::now());
-            let config = SourceConfig::new(Tsi::default(), 1, any, any);
-            let mut txw = TxWindow::new(&config);
-            for _ in 0..packets {
-                let tsdu = Bytes::from_static(b"x");
-                let (fragment, syn, fin, repair) = (None, false, false, None);
-                txw.push(Entry {
-                    tsdu,
-                    fragment,
-                    syn,
-                    fin,
-                    size: 25,
-                    sent: t0,
-                    repair,
-                });
-            }
-            Self {
-                repairs: Repairs::new(&config, t0),
-                txw,
-                stats: SourceStats::default(),
-                t0,
-            }
-        }
-
-        fn nak(&mut self, at: Duration, sqns: impl IntoIterator<Item = u32>) -> bool {
-            let (now, sqns) = (self.t0 + at, sqns.into_iter().map(Sqn));
-            self.repairs
-                .on_nak(now, RECEIVER, sqns, &mut self.txw, &mut self.stats)
-        }
-
-        /// SQNs of the NCFs that are due at `at`, one list per packet.
-        fn ncfs(&mut self, at: Duration) -> Vec<Vec<u32>> {
-            let now = self.t0 + at;
-            let mut ncfs = Vec::new();
-            while self.repairs.ncf_at().is_some_and(|due| due <= now) {
-                if let Some(sqns) = self.repairs.take_ncf(now, &mut self.txw) {
-                    ncfs.push(sqns.iter().map(|sqn| sqn.0).collect());
-                }
-            }
-            ncfs
-        }
-
-        fn rdata(&mut self, at: Duration) -> Vec<u32> {
-            let now = self.t0 + at;
-            std::iter::from_fn(|| self.repairs.take_rdata(now, &mut self.txw))
-                .map(|sqn| sqn.0)
-                .collect()
-        }
-
-        fn nak_bo(&self) -> Duration {
-            self.repairs.nak_bo_ivl()
-        }
-    }
-
-    #[test] // S-14, S-20, O-12
-    fn a_nak_list_is_confirmed_as_one_and_repaired_whole() {
-        let mut rig = Rig::new(100);
-        assert!(rig.nak(ms(0), 10..73));
-        assert_eq!(rig.ncfs(ms(0)), [(10..73).collect::<Vec<_>>()]);
-        assert_eq!(rig.rdata(ms(0)), (10..73).collect::<Vec<_>>());
-        assert!(rig.repairs.is_idle());
-    }
-
-    #[test] // O-12
-    fn a_disordered_list_with_repetitions_is_put_right() {
-        let mut rig = Rig::new(100);
-        rig.nak(ms(0), [9, 3, 9, 3, 5]);
-        assert_eq!(rig.ncfs(ms(0)), [[3, 5, 9]]);
-        assert_eq!(rig.rdata(ms(0)), [3, 5, 9]);
-    }
-
-    #[test] // S-16, RFC 3208 §5.2: the first NCF is immediate, identical ones become one a little later
-    fn identical_ncfs_are_merged() {
-        let mut rig = Rig::new(10);
-        rig.nak(ms(0), [1]);
-        assert_eq!(rig.ncfs(ms(0)), [[1]]);
-        for i in 0..100 {
-            rig.nak(Duration::from_micros(10 * i), [1]);
-        }
-        rig.nak(ms(1), [2]);
-        assert_eq!(rig.ncfs(ms(1)), [[2]], "another SQN does not wait");
-        assert_eq!(rig.ncfs(ms(2)), [[1]]);
-        assert_eq!(rig.ncfs(ms(100)), Vec::<Vec<u32>>::new());
-        rig.nak(ms(100), [1]);
-        assert_eq!(rig.ncfs(ms(100)), [[1]]);
-    }
-
-    #[test]
-    fn a_full_ncf_queue_shares_packets_and_forgets_nothing() {
-        let mut rig = Rig::new(1_000);
-        for sqn in 0..1_000 {
-            rig.nak(ms(0), [sqn]);
-        }
-        let ncfs = rig.ncfs(ms(2));
-        assert_eq!(
-            ncfs.len(),
-            NCF_QUEUE + (1_000 - NCF_QUEUE).div_ceil(NAK_LIST_MAX + 1)
-        );
-        assert_eq!(ncfs.concat(), (0..1_000).collect::<Vec<_>>());
-    }
-
-    #[test] // S-17: one RDATA however often it is asked for
-    fn repeated_naks_cause_one_rdata() {
-        let mut rig = Rig::new(10);
-        for _ in 0..10 {
-            rig.nak(ms(0), [4]);
-        }
-        assert_eq!(rig.repairs.outstanding(), 1);
-        assert_eq!(rig.rdata(ms(0)), [4]);
-        rig.nak(ms(1), [4]);
-        assert_eq!(
-            rig.rdata(ms(1)),
-            Vec::<u32>::new(),
-            "the RDATA is under way"
-        );
-        assert_eq!(rig.stats.naks_after_rdata, 1);
-        rig.nak(ms(3), [4]);
-        assert_eq!(rig.rdata(ms(3)), [4], "it was lost");
-    }
-
-    #[test] // S-14
-    fn only_sqns_of_the_window_are_confirmed() {
-        let mut rig = Rig::new(10);
-        assert!(!rig.nak(ms(0), [10, u32::MAX, 1 << 31]));
-        assert_eq!((rig.stats.naks_ignored, rig.stats.naks_too_late), (2, 1));
-        assert!(rig.repairs.is_idle());
-        assert!(rig.nak(ms(0), [u32::MAX, 9, 10]));
-        assert_eq!(rig.ncfs(ms(0)), [[9]]);
-    }
-
-    #[test] // I-03
-    fn a_loss_that_many_ask_for_lengthens_the_back_off() {
-        let mut rig = Rig::new(100);
-        for _ in 0..8 {
-            rig.nak(ms(0), [1, 2, 3]);
-        }
-        assert_eq!(rig.nak_bo(), ms(30), "log2 of 8");
-        for _ in 0..8 {
-            rig.nak(ms(2), [4]);
-        }
-        assert_eq!(rig.nak_bo(), ms(90));
-        for _ in 0..100 {
-            rig.nak(ms(20), [4]);
-        }
-        assert_eq!(rig.nak_bo(), ms(90), "later ones tell nothing");
-        for _ in 0..8 {
-            rig.nak(ms(20), [5]);
-        }
-        assert_eq!(rig.nak_bo(), ms(200), "NAK_BO_IVL_MAX");
-    }
-
-    #[test] // I-03
-    fn a_lone_receiver_soon_waits_no_longer() {
-        let mut rig = Rig::new(100);
-        for sqn in 0..20 {
-            rig.nak(ms(0), [sqn]);
-            rig.nak(ms(0), [sqn]);
-        }
-        assert_eq!(rig.nak_bo(), Duration::from_micros(500), "NAK_BO_IVL_MIN");
-    }
-}
+mod tests;

@@ -131,6 +131,43 @@ fn a_loss_on_a_leaf_is_repaired_there_alone() {
     assert_eq!(asked, [0, 0, 1, 0]);
 }
 
+#[test] // N-10, N-14, N-15, S-17: else the late branch waits for NAK_ELIM_IVL
+fn a_branch_that_asks_when_the_repair_has_passed_is_repaired_soon() {
+    let mut net = sim(TestNet::seeded(9));
+    let config = ElementConfig {
+        nak_bo_default: us(500),
+        ..ElementConfig::default()
+    };
+    assert!(config.nak_elim_ivl >= secs(1));
+    let (near, far) = (net.segment(), net.segment());
+    let element = net.element(config, &[Segment::FIRST, near, far]);
+    let tx = net.source(SourceConfig {
+        nak_bo_default: us(500),
+        ..lan_source()
+    });
+    net.at(near);
+    let first = net.receiver(lan_receiver());
+    net.at(far);
+    let late = net.receiver(lan_receiver());
+    for cast in [Cast::Group, Cast::Host] {
+        net.link_mut(late.node, cast).latency = us(900);
+    }
+    net.into_mut(element, 2).latency = us(900);
+    lose(&mut net, &[3], move |from, _| from == tx.node);
+    net.run_for(ms(100));
+    let sent = messages(9, 5, 500);
+    for message in &sent {
+        net.send_all(tx, [message]);
+        net.run_for(ms(5));
+    }
+    net.run_for(ms(20));
+    for rx in [first, late] {
+        assert_all(&net, rx, &sent);
+    }
+    assert_eq!(net.sent(tx.node, Kind::Rdata), 2);
+    assert_eq!(net.sent(element, Kind::Rdata), 2, "one to each branch");
+}
+
 #[test] // N-01: receivers ask the element beside them, which the SPMs name
 fn naks_go_to_the_nearest_element() {
     let mut net = sim(TestNet::seeded(3));
