@@ -30,6 +30,7 @@ static socklen_t value_len = sizeof(value);
 #define DESCRIPTOR {12, 100}
 #define SOCKET {30, 30}
 #define LOOKED_AT {40, 40} /* PGM sockets may have come with the message */
+#define GIVES {12, 45}     /* one may go with it */
 
 static const struct {
     const char *name;
@@ -64,8 +65,8 @@ static const struct {
     {"recvmmsg", LOOKED_AT, {FD, P(&headers), 1, 0, 0}},
     {"recvmsg", LOOKED_AT, {FD, P(&header), 0}},
     {"send", DATA, {FD, P(octet_of_data), 1, 0}},
-    {"sendmmsg", DATA, {FD, P(&headers), 1, 0}},
-    {"sendmsg", DATA, {FD, P(&header), 0}},
+    {"sendmmsg", GIVES, {FD, P(&headers), 1, 0}},
+    {"sendmsg", GIVES, {FD, P(&header), 0}},
     {"sendto", DATA, {FD, P(octet_of_data), 1, 0, 0, 0}},
     {"setsockopt", DATA, {FD, SOL_SOCKET, SO_PRIORITY, P(&value), 4}},
     {"shutdown", DATA, {FD, 17}},

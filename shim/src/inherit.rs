@@ -151,7 +151,7 @@ pub(crate) unsafe fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> 
             return send::sendmsg(socket, fd, header, flags);
         }
         let result = next::sendmsg(fd, header, flags);
-        if result >= 0 && (*header).msg_controllen != 0 && !is_inside() {
+        if result >= 0 && (*header).msg_controllen != 0 {
             given(&*header);
         }
         result
@@ -176,11 +176,12 @@ pub(crate) unsafe fn sendmmsg(
             return send::sendmmsg(socket, fd, headers, count, flags);
         }
         let result = next::sendmmsg(fd, headers, count, flags);
-        for i in 0..usize::try_from(result).unwrap_or(0) {
-            let header = &(*headers.add(i)).msg_hdr;
-            if header.msg_controllen != 0 && !is_inside() {
-                given(header);
+        let mut header = headers;
+        for _ in 0..result {
+            if (*header).msg_hdr.msg_controllen != 0 {
+                given(&(*header).msg_hdr);
             }
+            header = header.add(1);
         }
         result
     }
@@ -193,6 +194,9 @@ pub(crate) unsafe fn sendmmsg(
 #[cold]
 #[inline(never)]
 unsafe fn given(header: &msghdr) {
+    if is_inside() {
+        return;
+    }
     // SAFETY: the caller's.
     unsafe {
         sys::each_passed(header, |fd| {

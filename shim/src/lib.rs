@@ -433,10 +433,10 @@ hooks! {
         pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
     fn sendmmsg(fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_sendmmsg, fd, headers, count, flags),
-        any => inherit::sendmmsg(fd, headers, count, flags);
+        used => inherit::sendmmsg(fd, headers, count, flags);
     fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_sendmsg, fd, header, flags),
-        any => inherit::sendmsg(fd, header, flags);
+        used => inherit::sendmsg(fd, header, flags);
     fn sendto(
         fd: c_int, buffer: *const c_void, len: size_t, flags: c_int,
         addr: *const sockaddr, addr_len: socklen_t,
