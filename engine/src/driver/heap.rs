@@ -18,13 +18,14 @@ pub struct Heap;
 /// own thread in the heap, or a child of a bare fork whose heap is locked for ever.
 const RESERVE: usize = 256 << 10;
 
-thread_local! {
-    /// Its address names the thread.
-    static SELF: u8 = const { 0 };
-}
+/// Blocks from here on are mappings of their own: zeros at no cost, and nothing of them stays when they are freed. Both
+/// need no lock.
+const LARGE: usize = 1 << 20;
 
+/// Names the thread; the same in the child of its fork.
 fn this_thread() -> usize {
-    SELF.with(|own| std::ptr::from_ref(own).addr())
+    // SAFETY: cannot fail and touches no memory.
+    unsafe { libc::pthread_self() as usize }
 }
 
 #[repr(align(16))]
@@ -160,15 +161,38 @@ impl Shared {
     }
 }
 
-// SAFETY: dlmalloc's blocks are as they should be; so are those of the reserve, which are never given out again.
+/// Whether the block is a mapping: its layout alone tells.
+fn is_large(layout: Layout) -> bool {
+    // No page is smaller.
+    layout.size() >= LARGE && layout.align() <= 4096
+}
+
+fn map(size: usize) -> *mut u8 {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, of nothing that was there.
+    let block = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+    if block == libc::MAP_FAILED {
+        return std::ptr::null_mut();
+    }
+    block.cast()
+}
+
+// SAFETY: dlmalloc's blocks are as they should be, and so are mappings; those of the reserve are never given out again.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout) {
+            return map(layout.size());
+        }
         // SAFETY: the caller's layout.
         let block = SHARED.heap(|heap| unsafe { heap.malloc(layout.size(), layout.align()) });
         block.unwrap_or_else(|| SHARED.reserve(layout))
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout) {
+            return map(layout.size());
+        }
         // SAFETY: the caller's layout.
         let block = SHARED.heap(|heap| unsafe { heap.calloc(layout.size(), layout.align()) });
         // The reserve begins as zeros and is used once.
@@ -176,7 +200,10 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if !SHARED.is_reserved(block) {
+        if is_large(layout) {
+            // SAFETY: a mapping of this size, the caller's promise.
+            unsafe { libc::munmap(block.cast(), layout.size()) };
+        } else if !SHARED.is_reserved(block) {
             // What cannot be given back is lost.
             // SAFETY: a block of the heap, with the layout it was asked for with.
             SHARED.heap(|heap| unsafe { heap.free(block, layout.size(), layout.align()) });
@@ -184,20 +211,35 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !SHARED.is_reserved(block) {
-            // SAFETY: as for `dealloc`.
-            let grow = |heap: &mut Dlmalloc| unsafe {
-                heap.realloc(block, layout.size(), layout.align(), size)
-            };
-            if let Some(moved) = SHARED.heap(grow) {
-                return moved;
-            }
-        }
         // SAFETY: the alignment was one before, the caller promises that the size fits.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (is_large(layout), is_large(wanted)) {
+            (true, true) => {
+                let flags = libc::MREMAP_MAYMOVE;
+                // SAFETY: a mapping of this size, the caller's promise.
+                let moved = unsafe { libc::mremap(block.cast(), layout.size(), size, flags) };
+                if moved == libc::MAP_FAILED {
+                    return std::ptr::null_mut();
+                }
+                return moved.cast();
+            }
+            (false, false) if !SHARED.is_reserved(block) => {
+                // SAFETY: as for `dealloc`.
+                let resize = |heap: &mut Dlmalloc| unsafe {
+                    heap.realloc(block, layout.size(), layout.align(), size)
+                };
+                if let Some(moved) = SHARED.heap(resize) {
+                    return moved;
+                }
+            }
+            _ => {}
+        }
+        // SAFETY: the caller's promises; the new block is another.
         unsafe {
-            let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            let moved = self.alloc(wanted);
             if !moved.is_null() {
                 moved.copy_from_nonoverlapping(block, layout.size().min(size));
+                self.dealloc(block, layout);
             }
             moved
         }
@@ -271,6 +313,24 @@ mod tests {
         for thread in threads {
             thread.join().expect("joined");
         }
+    }
+
+    #[test]
+    fn blocks_grow_and_shrink_across_what_is_a_mapping() {
+        let mut octets: Vec<u8> = (0..100_u8).collect();
+        for size in [1000, LARGE - 1, LARGE, 5 * LARGE, 2 * LARGE, LARGE - 1, 200] {
+            if size > octets.len() {
+                octets.reserve_exact(size - octets.len());
+                octets.resize(size, 7);
+            } else {
+                octets.truncate(size);
+                octets.shrink_to_fit();
+            }
+            assert_eq!(octets.capacity(), size);
+            assert!(octets[..100].iter().copied().eq(0..100));
+            assert!(octets[100..].iter().all(|octet| *octet == 7), "{size}");
+        }
+        assert!(vec![0_u8; 3 * LARGE].iter().all(|octet| *octet == 0));
     }
 
     #[test]
