@@ -252,6 +252,10 @@ impl Peer {
 
     pub(super) fn on_poll(&mut self, now: Instant, poll: &Poll) {
         self.counters.plain.polls_received += 1;
+        // Who sends nothing has no reply pending, either: it would be due for ever.
+        if self.config.listen_only {
+            return;
+        }
         let dlr = self.dlr.as_ref().map(|dlr| dlr.role());
         let is_dlr = dlr == Some(DlrRole::OffTree);
         let patience = self.config.peer_expiry;

@@ -180,15 +180,15 @@ impl Peer {
         seed: u64,
     ) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        // Who sends nothing has no name.
-        let nla = match config.listen_only {
-            true => Ipv4Addr::UNSPECIFIED,
-            false => config.nla,
+        // Who sends nothing has no name, and repairs for nobody.
+        let (nla, dlr) = match config.listen_only {
+            true => (Ipv4Addr::UNSPECIFIED, None),
+            false => (config.nla, config.dlr.clone()),
         };
         Self {
             rxw: Rxw::new(config.rxw_sqns, config.rxw_bytes),
             polled: Polled::new(fastrand::Rng::with_seed(!seed).u32(..)),
-            dlr: config.dlr.clone().map(|dlr| Box::new(Dlr::new(dlr, now))),
+            dlr: dlr.map(|dlr| Box::new(Dlr::new(dlr, now))),
             repair: Repair::new(&config, now, rng.fork()),
             config,
             tsi,

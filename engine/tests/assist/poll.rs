@@ -4,6 +4,7 @@ use crate::common::{self, secs};
 use crate::kit::*;
 use pgm_engine::endpoint::{Endpoint, EndpointConfig, ListenConfig};
 use pgm_engine::num::{Nla, Sqn};
+use pgm_engine::receiver::{DlrConfig, DlrRole, ReceiverConfig};
 use pgm_engine::testnet::{DPORT as NET_DPORT, GROUP as NET_GROUP, Kind, TestNet, lan_source};
 use pgm_engine::wire::{Body, NakBoIvl, Options, Poll, Polr, Spm, Tpdu, Window};
 use pgm_engine::{Arrival, Destination};
@@ -233,6 +234,21 @@ fn a_reply_comes_once_and_at_random() {
             "{count} of 400 in quarter {quarter}"
         );
     }
+}
+
+#[test] // whoever is asked: nothing is sent, and no timer is due for ever
+fn who_only_listens_answers_nobody() {
+    let mut child = Child::begun(ReceiverConfig {
+        listen_only: true,
+        dlr: Some(DlrConfig::new(DlrRole::OffTree, PARENT)),
+        ..config()
+    });
+    hear(&mut child, poll(1, 0));
+    child.pass(secs(1));
+    child.hear(by_unicast(SOURCE), Body::Nak(nak(&[1])), Options::default());
+    child.ncf(&[1]);
+    child.pass(secs(60));
+    assert_eq!(child.summaries(), []);
 }
 
 #[test] // P-07: a POLL with another SQN cancels, whether it asks us or not
