@@ -1,10 +1,14 @@
 //! Native calls on descriptors, by the next definitions: none of these comes back into a hook.
 
+mod iface;
+
+pub(crate) use iface::{address_of_interface, index_of_interface, name_of_interface};
+
 use crate::errno::{Errno, Native};
 use crate::next;
 use libc::{c_int, c_ulong, c_void, iovec, msghdr, socklen_t};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -487,29 +491,6 @@ fn record_lock(fd: RawFd, kind: c_int, command: c_int) -> Result<(), Errno> {
     (result as c_int).check().map(drop)
 }
 
-/// The IPv4 address of the interface with this index.
-pub(crate) fn address_of_interface(index: u32) -> Result<Ipv4Addr, Errno> {
-    let none = Errno(libc::ENODEV);
-    let probe = inet_socket(libc::SOCK_DGRAM, 0)?;
-    // SAFETY: all zero is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    let place = (&raw mut request).cast::<c_void>();
-    // SAFETY: the name has room for IF_NAMESIZE octets; the request is valid; after SIOCGIFADDR the
-    // union holds an address.
-    unsafe {
-        if libc::if_indextoname(index, request.ifr_name.as_mut_ptr()).is_null() {
-            return Err(none);
-        }
-        next::ioctl(probe.as_raw_fd(), libc::SIOCGIFADDR, place)
-            .check()
-            .map_err(|_| none)?;
-        let addr = (&raw const request.ifr_ifru.ifru_addr).cast::<libc::sockaddr_in>();
-        Ok(Ipv4Addr::from(u32::from_be(
-            addr.read_unaligned().sin_addr.s_addr,
-        )))
-    }
-}
-
 /// Call `f` with every open descriptor of the process.
 pub(crate) fn each_open(mut f: impl FnMut(RawFd)) {
     /// Without /proc no descriptor from here on is looked at.
@@ -588,25 +569,4 @@ pub(crate) fn map_scratch(size: usize) -> Option<*mut c_void> {
 pub(crate) fn unmap_scratch(room: *mut c_void, size: usize) {
     // SAFETY: callers pass what they got and use it no more.
     unsafe { libc::munmap(room, size) };
-}
-
-/// The index of the interface with this name.
-pub(crate) fn index_of_interface(name: &[u8]) -> Result<u32, Errno> {
-    let name = std::ffi::CString::new(name).map_err(|_| Errno(libc::EINVAL))?;
-    // SAFETY: a string.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(Errno(libc::ENODEV)),
-        index => Ok(index),
-    }
-}
-
-/// The name of the interface with this index, with its NUL.
-pub(crate) fn name_of_interface(index: u32) -> Result<Vec<u8>, Errno> {
-    let mut name = [0; libc::IF_NAMESIZE];
-    // SAFETY: there is room for IF_NAMESIZE octets.
-    if unsafe { libc::if_indextoname(index, name.as_mut_ptr()) }.is_null() {
-        return Err(Errno(libc::ENODEV));
-    }
-    let len = name.iter().position(|c| *c == 0).unwrap_or(name.len() - 1);
-    Ok(name[..=len].iter().map(|c| c.cast_unsigned()).collect())
 }
