@@ -26,7 +26,8 @@ enum phases {
     RECEIVER_OR_SESSION,
     CONNECTED,
     ACCEPTED,
-    RUNNING
+    RUNNING,
+    SERVED
 };
 enum state { FRESH, BOUND_SENDER, BOUND_RECEIVER, LISTENING, CONNECTED_SENDER, SESSION, STATES };
 
@@ -41,6 +42,7 @@ static const int expected[][STATES] = {
     [CONNECTED] = {ENOTCONN, ENOTCONN, ENOTCONN, EINVAL, 0, EINVAL},
     [ACCEPTED] = {ENOTCONN, ENOTCONN, ENOTCONN, EINVAL, EINVAL, 0},
     [RUNNING] = {ENOTCONN, ENOTCONN, ENOTCONN, ENOTCONN, 0, 0},
+    [SERVED] = {ENOTCONN, ENOTCONN, ENOTCONN, 0, 0, 0},
 };
 
 static const struct row {
@@ -127,14 +129,18 @@ static void check_lengths(const struct row *row)
     int fd = fds[row->phases == ACCEPTED ? SESSION : row->phases >= CONNECTED ? CONNECTED_SENDER : FRESH];
 
     if (row->can & GET) {
-        /* What fits is copied, and its length told. */
+        /* What fits is copied, and its length told. Counters may move: then they are as they are right after. */
         OK(getsockopt(fd, row->level, row->number, whole, &full));
         for (socklen_t room = 0; room <= full; room += room < 4 ? 1 : full) {
             memset(value, 0xee, sizeof(value));
             len = room;
             OK(getsockopt(fd, row->level, row->number, value, &len));
             EQUAL(len, room < full ? room : full);
-            EQUAL(memcmp(value, whole, len), 0);
+            if (memcmp(value, whole, len) != 0) {
+                full = sizeof(whole);
+                OK(getsockopt(fd, row->level, row->number, whole, &full));
+                EQUAL(memcmp(value, whole, len), 0);
+            }
             EQUAL(value[len], 0xee);
         }
         FAILS(getsockopt(fd, row->level, row->number, value, (socklen_t *)8), EFAULT);

@@ -189,4 +189,10 @@ pub struct EndpointStats {
     pub naks_refused: u64,
     /// What else receivers sent to sources: SPMR, NNAK, POLR, ACKs that tell nothing.
     pub other_requests: u64,
+    /// Gauge: sources it keeps a session of.
+    pub peers: u64,
+    /// Gauge: octets that sessions hold, here and in endpoints that share the budget.
+    pub received_held: u64,
+    /// Gauge: octets that sources hold, likewise.
+    pub sent_held: u64,
 }

@@ -63,6 +63,7 @@
 #define PGM_GAP 1109                /* type of a control message: struct pgm_gap */
 #define PGM_SPM_TIMERS 1110         /* S set get: struct pgm_spm_timers */
 #define PGM_RECEIVE_WINDOW 1111     /* R set get: struct pgm_receive_window */
+#define PGM_COUNTERS 1112           /* S R get: struct pgm_counters, after connect or listen */
 
 /* Modes of PGM_LINGER. */
 #define PGM_LINGER_BACKGROUND 0 /* another process takes over when this one ends */
@@ -157,6 +158,30 @@ struct pgm_receive_window {
     uint32_t sqns;     /* packets: a power of two, 64..16777216 */
     uint32_t bytes;    /* octets of data */
     uint32_t max_apdu; /* octets of the longest message; a longer one is a loss */
+};
+
+/* What came to a socket's ports, or by native PGM, and was not taken (PGM_COUNTERS). */
+struct pgm_counters {
+    uint64_t packets_received;         /* PGM packets, all the others below included */
+    uint64_t malformed_length;         /* refused: shorter or longer than its fields say */
+    uint64_t malformed_version;        /* refused: of another version */
+    uint64_t malformed_type;           /* refused: of no known type */
+    uint64_t malformed_checksum;       /* refused: damaged, the checksum is wrong */
+    uint64_t malformed_no_checksum;    /* refused: data without a checksum */
+    uint64_t malformed_option;         /* refused: options that no sender makes */
+    uint64_t malformed_address_family; /* refused: an address that is neither IPv4 nor IPv6 */
+    uint64_t malformed_window;         /* refused: a window that ends before it begins */
+    uint64_t foreign;                  /* for ports or sessions that nobody here has */
+    uint64_t spoofed;                  /* of a session, but not from its sender's address */
+    uint64_t sources_refused;          /* of new senders that there was no room for */
+    uint64_t over_budget;              /* data of sessions beyond their share while memory is short */
+    uint64_t unusable;                 /* of sessions, with impossible fields or no room in the window */
+    uint64_t late;                     /* of sessions that are over here */
+    uint64_t naks_refused;             /* sequences asked for in vain: not there any more, or never */
+    uint64_t other_requests;           /* SPM requests, null NAKs, answers to polls, useless ACKs */
+    uint64_t sources;                  /* now: senders of which something is kept */
+    uint64_t received_held;            /* now: octets that all sessions of the process hold */
+    uint64_t sent_held;                /* now: octets that all senders of the process hold */
 };
 
 /* Name of a session (PGM_TSI): the same at the sender and at every receiver. */
@@ -259,6 +284,28 @@ PGM_ASSERT_SIZE(receive_window, struct pgm_receive_window, 12);
 PGM_ASSERT_OFFSET(receive_window, struct pgm_receive_window, sqns, 0);
 PGM_ASSERT_OFFSET(receive_window, struct pgm_receive_window, bytes, 4);
 PGM_ASSERT_OFFSET(receive_window, struct pgm_receive_window, max_apdu, 8);
+
+PGM_ASSERT_SIZE(counters, struct pgm_counters, 160);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, packets_received, 0);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_length, 8);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_version, 16);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_type, 24);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_checksum, 32);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_no_checksum, 40);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_option, 48);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_address_family, 56);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, malformed_window, 64);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, foreign, 72);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, spoofed, 80);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, sources_refused, 88);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, over_budget, 96);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, unusable, 104);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, late, 112);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, naks_refused, 120);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, other_requests, 128);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, sources, 136);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, received_held, 144);
+PGM_ASSERT_OFFSET(counters, struct pgm_counters, sent_held, 152);
 
 PGM_ASSERT_SIZE(tsi, struct pgm_tsi, 8);
 PGM_ASSERT_OFFSET(tsi, struct pgm_tsi, gsi, 0);

@@ -40,7 +40,7 @@ pub use private::{
 use crate::log_line;
 use crate::num::Gsi;
 use crate::num::Tsi;
-use crate::stats::{ReceiverStats, SourceStats};
+use crate::stats::{EndpointStats, ReceiverStats, SourceStats};
 use config::{Defaults, ListenOptions, SendOptions};
 use crossbeam_channel::Sender;
 use gate::{Gate, Keeper};
@@ -115,6 +115,7 @@ enum Request {
     Check(Carriage, Ipv4Addr, Vec<Ipv4Addr>, Reply<()>),
     SenderStats(Handle, Reply<Option<SourceStats>>),
     SessionStats(Handle, Reply<Option<ReceiverStats>>),
+    LinkStats(Handle, Reply<Option<EndpointStats>>),
     Unsent(Handle, Reply<usize>),
     Abortive(Handle, bool),
     Closed(Handle, Duration, Reply<()>),
@@ -245,6 +246,14 @@ impl Engine {
     #[must_use]
     pub fn session_stats(&self, id: Handle) -> Option<ReceiverStats> {
         self.call(|reply| Request::SessionStats(id, reply))
+            .ok()
+            .flatten()
+    }
+
+    /// Counters of the carriage that a sender, listener or session uses, as long as anything uses it.
+    #[must_use]
+    pub fn link_stats(&self, id: Handle) -> Option<EndpointStats> {
+        self.call(|reply| Request::LinkStats(id, reply))
             .ok()
             .flatten()
     }

@@ -278,6 +278,9 @@ impl Reactor {
                     })
                     .or_else(|| self.cx.retired_sessions.find(handle))));
             }
+            Request::LinkStats(handle, reply) => {
+                let _ = reply.send(Ok(self.stats_of(handle, |link, _| Some(link.stats()))));
+            }
             Request::Unsent(handle, reply) => {
                 let unsent = self.stats_of(handle, |link, key| match key {
                     Key::Sender(id) => Some(link.unsent(id)),

@@ -361,7 +361,12 @@ impl Endpoint {
 
     /// Counters of the endpoint.
     #[must_use]
-    pub fn stats(&self) -> &EndpointStats {
-        &self.cx.stats
+    pub fn stats(&self) -> EndpointStats {
+        EndpointStats {
+            peers: self.peers() as u64,
+            received_held: self.bytes_held() as u64,
+            sent_held: self.sources.bytes_held() as u64,
+            ..self.cx.stats
+        }
     }
 }

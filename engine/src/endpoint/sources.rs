@@ -61,6 +61,11 @@ impl Sources {
         }
     }
 
+    /// Octets held by all sources of the budget.
+    pub(super) fn bytes_held(&self) -> usize {
+        self.budget.held()
+    }
+
     /// From now on it shares this budget with others.
     pub(super) fn set_budget(&mut self, budget: Budget) {
         self.budget = budget;

@@ -1,13 +1,14 @@
 //! Level 113, from 1100: the options that Windows does not have (`linux/pgm.h`).
 
-use super::Call;
-use super::pgm::PGM;
+use super::pgm::{PGM, answer};
 use super::table::{Phases, Row, Type};
 use super::value::{Answer, Value, word_answer, words_answer};
+use super::{Call, UNKNOWN};
 use crate::errno::Errno;
 use pgm_engine::driver::config::{Linger, TPDU_MIN, UdpEncap};
 use pgm_engine::receiver::ReceiverConfig;
 use pgm_engine::source::CongestionControl;
+use pgm_engine::stats::EndpointStats;
 use std::time::Duration;
 
 const PGM_LISTEN_ONLY: i32 = 1100;
@@ -21,6 +22,7 @@ const PGM_LINGER: i32 = 1107;
 const PGM_CONGESTION_CONTROL: i32 = 1108;
 const PGM_SPM_TIMERS: i32 = 1110;
 const PGM_RECEIVE_WINDOW: i32 = 1111;
+const PGM_COUNTERS: i32 = 1112;
 
 const EINVAL: Errno = Errno(libc::EINVAL);
 
@@ -283,10 +285,44 @@ pub(super) static ROWS: &[Row] = &[
                octets; and octets of the longest message it takes.",
         ..PGM
     },
+    Row {
+        name: PGM_COUNTERS,
+        symbol: "PGM_COUNTERS",
+        value: Type::Structure("struct pgm_counters", 160),
+        get: Some(counters),
+        phases: Phases::Served,
+        help: "Counters of what the process received and did not take, 64 bits each: one set for its native \
+               sockets, one for each pair of UDP ports that others use.",
+        ..PGM
+    },
 ];
 
 /// By their numbers in the header.
 const LINGERS: [Linger; 3] = [Linger::Background, Linger::Block, Linger::Off];
+
+/// What reached the socket's carriage and no further.
+fn counters(call: &mut Call) -> Result<Answer, Errno> {
+    let (runtime, handle) = call.socket.served().ok_or(UNKNOWN)?;
+    // None: the session is over, and nothing else is in use there.
+    let link = runtime.engine.link_stats(handle);
+    let s: EndpointStats = link.ok_or(Errno(libc::ENOTCONN))?;
+    let mut counters = vec![s.tpdus_received];
+    counters.extend(s.malformed);
+    counters.extend([
+        s.foreign,
+        s.spoofed,
+        s.peers_refused,
+        s.over_budget,
+        s.unusable,
+        s.late,
+        s.naks_refused,
+        s.other_requests,
+        s.peers,
+        s.received_held,
+        s.sent_held,
+    ]);
+    Ok(answer(&counters))
+}
 
 /// A boolean: anything but 0 is true.
 fn set_switch(

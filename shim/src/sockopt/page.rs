@@ -42,6 +42,7 @@ fn when(row: &Row) -> &'static str {
         Phases::Connected => "on a connected sender",
         Phases::Accepted => "on a session",
         Phases::Running => "on a connected sender or a session",
+        Phases::Served => "on a connected sender, a listening socket or a session",
     }
 }
 
@@ -154,6 +155,7 @@ fn c_row(row: &Row) -> String {
         Phases::Connected => "CONNECTED",
         Phases::Accepted => "ACCEPTED",
         Phases::Running => "RUNNING",
+        Phases::Served => "SERVED",
     };
     let (least, most) = match row.value {
         Type::Number { least, most } => (least, most),

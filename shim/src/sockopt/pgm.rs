@@ -316,7 +316,7 @@ fn del_receive_if(call: &mut Call, value: Value<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-fn answer(counters: &[u64]) -> Answer {
+pub(super) fn answer(counters: &[u64]) -> Answer {
     counters
         .iter()
         .flat_map(|counter| counter.to_ne_bytes())

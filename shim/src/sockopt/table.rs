@@ -105,6 +105,8 @@ pub(super) enum Phases {
     Accepted,
     /// On either of them.
     Running,
+    /// On these and on a listener: what the engine serves.
+    Served,
 }
 
 impl Phases {
@@ -113,8 +115,9 @@ impl Phases {
         let error = match (self, kind) {
             (Self::Any, _)
             | (Self::Connected | Self::Running | Self::Sending, Sender)
-            | (Self::Accepted | Self::Running | Self::ReceiverOrSession, Session) => return Ok(()),
-            (Self::Connected | Self::Accepted | Self::Running, Fresh | Bound)
+            | (Self::Accepted | Self::Running | Self::ReceiverOrSession, Session)
+            | (Self::Served, Listening | Sender | Session) => return Ok(()),
+            (Self::Connected | Self::Accepted | Self::Running | Self::Served, Fresh | Bound)
             | (Self::Running, Listening) => libc::ENOTCONN,
             (_, Fresh | Bound) => return Ok(()),
             (Self::Unconnected, _)

@@ -28,10 +28,11 @@ impl Drops {
             return;
         }
         self.next = Some(now + IVL);
-        let news = Since(&self.told, endpoint.stats());
+        let now = endpoint.stats();
+        let news = Since(&self.told, &now);
         if news.is_worth_a_line() {
             log_line!(log::Level::Warn, "dropped since the last such line: {news}");
-            self.told = *endpoint.stats();
+            self.told = now;
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::endpoint::{
 };
 use crate::log_line;
 use crate::num::Gsi;
-use crate::stats::{ReceiverStats, SourceStats};
+use crate::stats::{EndpointStats, ReceiverStats, SourceStats};
 use drops::Drops;
 use foreign::Foreign;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -215,6 +215,11 @@ impl Link {
 
     pub(in crate::driver) fn source_stats(&self, id: SourceId) -> Option<SourceStats> {
         self.endpoint.source_stats(Instant::now(), id)
+    }
+
+    /// Counters of all its sockets together.
+    pub(in crate::driver) fn stats(&self) -> EndpointStats {
+        self.endpoint.stats()
     }
 
     pub(in crate::driver) fn session_stats(&self, id: SessionId) -> Option<ReceiverStats> {
