@@ -23,7 +23,26 @@ static void die(const char *what)
     exit(1);
 }
 
-static void tell(int fd, int sends, unsigned long messages)
+/* What the carriage dropped; `fd` is any socket of it. */
+static void tell_counters(int fd)
+{
+    struct pgm_counters c = {0};
+    socklen_t size = sizeof(c);
+
+    if (getsockopt(fd, IPPROTO_PGM, PGM_COUNTERS, &c, &size) != 0 && errno != ENOTCONN)
+        die("PGM_COUNTERS");
+    printf("\"packets\":%" PRIu64 ",\"malformed\":%" PRIu64 ",\"foreign\":%" PRIu64 ",\"spoofed\":%" PRIu64
+           ",\"sources_refused\":%" PRIu64 ",\"over_budget\":%" PRIu64 ",\"unusable\":%" PRIu64 ",\"late\":%" PRIu64
+           ",\"naks_refused\":%" PRIu64 ",\"other_requests\":%" PRIu64 ",\"sources\":%" PRIu64 ",",
+           c.packets_received,
+           c.malformed_length + c.malformed_version + c.malformed_type + c.malformed_checksum +
+               c.malformed_no_checksum + c.malformed_option + c.malformed_address_family + c.malformed_window,
+           c.foreign, c.spoofed, c.sources_refused, c.over_budget, c.unusable, c.late, c.naks_refused,
+           c.other_requests, c.sources);
+}
+
+/* `fd` is the sender or the session, and -1 before there is one. */
+static void tell(int fd, int served, int sends, unsigned long messages)
 {
     struct pgm_sender_stats sender = {0};
     struct pgm_receiver_stats receiver = {0};
@@ -33,7 +52,9 @@ static void tell(int fd, int sends, unsigned long messages)
     if (fd != -1 &&
         getsockopt(fd, IPPROTO_PGM, sends ? RM_SENDER_STATISTICS : RM_RECEIVER_STATISTICS, place, &size) != 0)
         die("statistics");
-    printf("{\"messages\":%lu,\"naks\":%" PRIu64 ",\"repairs\":%" PRIu64 ",\"octets\":%" PRIu64 "}\n", messages,
+    printf("{");
+    tell_counters(served);
+    printf("\"messages\":%lu,\"naks\":%" PRIu64 ",\"repairs\":%" PRIu64 ",\"octets\":%" PRIu64 "}\n", messages,
            sends ? sender.naks_received : receiver.total_selective_naks_sent,
            sends ? sender.repair_packets_sent : receiver.num_rdata_packets_received,
            sends ? sender.total_bytes_sent : receiver.total_bytes_received);
@@ -41,13 +62,13 @@ static void tell(int fd, int sends, unsigned long messages)
 }
 
 /* Whether standard input has ended; a line there is answered. */
-static int has_ended(int fd, int sends, unsigned long messages)
+static int has_ended(int fd, int served, int sends, unsigned long messages)
 {
     char line[64];
     ssize_t n = read(STDIN_FILENO, line, sizeof(line));
 
     if (n > 0)
-        tell(fd, sends, messages);
+        tell(fd, served, sends, messages);
     return n <= 0;
 }
 
@@ -62,7 +83,7 @@ static int send_messages(int fd, const struct sockaddr_in *group)
     for (;;) {
         size_t length = message_length(&job, i);
 
-        if (poll(&input, 1, 5) == 1 && has_ended(fd, 1, i))
+        if (poll(&input, 1, 5) == 1 && has_ended(fd, fd, 1, i))
             break;
         message_fill(buffer, length, i++);
         if (send(fd, buffer, length, 0) != (ssize_t)length)
@@ -70,7 +91,7 @@ static int send_messages(int fd, const struct sockaddr_in *group)
     }
     if (shutdown(fd, SHUT_WR) != 0)
         die("shutdown");
-    tell(fd, 1, i);
+    tell(fd, fd, 1, i);
     return close(fd) == 0 ? 0 : 1;
 }
 
@@ -99,11 +120,11 @@ static int receive_messages(int listener, const struct sockaddr_in *group)
         ready[n] = (struct pollfd){-1, POLLIN, 0};
     ready[INPUT].fd = STDIN_FILENO;
     ready[LISTENER].fd = listener;
-    tell(-1, 0, 0);
+    tell(-1, listener, 0, 0);
     for (;;) {
         if (poll(ready, MOST, -1) == -1)
             die("poll");
-        if (ready[INPUT].revents && has_ended(ready[SESSION].fd, 0, i))
+        if (ready[INPUT].revents && has_ended(ready[SESSION].fd, listener, 0, i))
             ready[INPUT].fd = -1;
         read_others(ready + OTHERS, MOST - OTHERS);
         if (ready[LISTENER].revents) {
@@ -128,7 +149,7 @@ static int receive_messages(int listener, const struct sockaddr_in *group)
         if (message_check(&job, buffer, (size_t)got, i++) != 0)
             return 1;
     }
-    tell(ready[SESSION].fd, 0, i);
+    tell(ready[SESSION].fd, listener, 0, i);
     return 0;
 }
 
