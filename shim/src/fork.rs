@@ -24,12 +24,14 @@ pub(crate) fn is_own_memory() -> bool {
     pid == 0 || pid == getpid()
 }
 
+/// Before `main`, and so before the program's own handlers are registered: theirs run while nothing of ours is held.
+pub(crate) fn watch() {
+    // SAFETY: the handlers are functions of this library, which is never unloaded.
+    unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+}
+
 /// Before the first PGM socket of the program.
 pub(crate) fn prepare_process() {
-    if PID.load(Ordering::Relaxed) == 0 {
-        // SAFETY: the handlers are functions of this library, which is never unloaded.
-        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
-    }
     PID.store(getpid(), Ordering::Relaxed);
     heap::belongs_here();
 }
@@ -47,8 +49,10 @@ unsafe extern "C" fn in_parent() {
 
 unsafe extern "C" fn in_child() {
     heap::thaw();
-    heap::belongs_here();
-    PID.store(getpid(), Ordering::Relaxed);
+    if engine::is_used() {
+        heap::belongs_here();
+        PID.store(getpid(), Ordering::Relaxed);
+    }
     exit::this_is_the_main_thread();
     socket::survive_fork(engine::forget);
     control_lock().release();

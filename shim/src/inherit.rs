@@ -11,7 +11,7 @@ use crate::engine;
 use crate::errno::{self, Errno};
 use crate::fdtable;
 use crate::fork;
-use crate::interpose::{inside, is_inside};
+use crate::interpose::{inside, is_inside, undisturbed};
 use crate::lock::control;
 use crate::next;
 use crate::send;
@@ -220,7 +220,7 @@ unsafe fn received(header: &msghdr) {
     // SAFETY: the caller's.
     unsafe {
         sys::each_passed(header, |fd| {
-            let _ = inside(|| recognise(fd, Way::Message));
+            let _ = undisturbed(|| inside(|| recognise(fd, Way::Message)));
         });
     }
 }

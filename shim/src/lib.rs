@@ -503,6 +503,7 @@ static BEFORE_MAIN: extern "C" fn() = {
         loader::resolve_all();
         if twin::settle() {
             exit::watch_main_thread();
+            fork::watch();
             inherit::at_start();
         }
     }

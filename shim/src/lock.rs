@@ -5,6 +5,7 @@
 //! lock is held over engine requests, which are short. No allocation, no destructor, fork-aware.
 
 use crate::errno::Errno;
+use crate::fork;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,6 +46,10 @@ impl OwnedLock {
             {
                 Ok(_) => return Ok(Held(self)),
                 Err(owner) if owner == me => return Err(Errno(libc::EAGAIN)),
+                // In the child of a bare fork the owner is not there.
+                Err(_) if tries >= PATIENCE && !fork::is_own_memory() => {
+                    return Err(Errno(libc::EAGAIN));
+                }
                 Err(_) => back_off(&mut tries),
             }
         }
@@ -82,6 +87,9 @@ impl Drop for Held<'_> {
         self.0.release_own();
     }
 }
+
+/// Tries after which it is asked whether the owner can be there at all.
+const PATIENCE: u32 = 1000;
 
 /// Owners are quick but may lose the processor: spin, then yield, then sleep.
 fn back_off(tries: &mut u32) {

@@ -397,6 +397,7 @@ impl Socket {
             if std::ptr::eq(socket, self) {
                 // What is kept there: see `boundary`.
                 sys::set_peek_offset(app_end.as_raw_fd(), sys::peek_offset(fd)?)?;
+                sys::inherit_options(fd, app_end.as_raw_fd())?;
                 sys::replace(fd, &app_end)?;
             }
         }

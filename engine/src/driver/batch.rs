@@ -5,14 +5,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
 
 /// Octets after which a batch is sent though it has fewer than [`BATCH`] packets.
 const OCTETS_MAX: usize = 1 << 20;
 /// Packets that may wait while sockets refuse them; the driver stops well before.
 const WAITING_MAX: usize = 4 * BATCH;
-/// A device that drops all for this long (a filter, not a full queue) is no reason to hold up others any longer.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Most UDP payload of one datagram, cut by the kernel or not.
 const DATAGRAM_MAX: usize = 65_507;
 
@@ -56,41 +53,8 @@ pub(super) struct Batch {
     /// Let the kernel cut runs of equal datagrams.
     gso: bool,
     blocked: bool,
-    dropping: Dropping,
     /// Counters.
     pub sent: Sent,
-}
-
-/// Devices that drop what they are given (ENOBUFS).
-#[derive(Debug, Default)]
-struct Dropping {
-    /// Sockets of which they took nothing since then.
-    sockets: Vec<(RawFd, Instant)>,
-    last: Option<Instant>,
-}
-
-impl Dropping {
-    /// The kernel took something, or the socket is gone.
-    fn is_over(&mut self, fd: RawFd) {
-        self.sockets.retain(|(dropping, _)| *dropping != fd);
-    }
-
-    /// One did not long ago. What the kernel cuts it may drop in part, and says nothing.
-    fn is_recent(&self) -> bool {
-        self.last.is_some_and(|last| last.elapsed() < PATIENCE)
-    }
-
-    /// The device dropped a packet: whether to try it again.
-    fn is_worth_a_try(&mut self, now: Instant, fd: RawFd) -> bool {
-        self.last = Some(now);
-        match self.sockets.iter().find(|(dropping, _)| *dropping == fd) {
-            Some((_, since)) => now < *since + PATIENCE,
-            None => {
-                self.sockets.push((fd, now));
-                true
-            }
-        }
-    }
 }
 
 impl Batch {
@@ -100,7 +64,6 @@ impl Batch {
             packets: Vec::new(),
             gso,
             blocked: false,
-            dropping: Dropping::default(),
             sent: Sent::default(),
         }
     }
@@ -153,11 +116,8 @@ impl Batch {
             let mut rest = run;
             while !rest.is_empty() && !refusing.contains(&fd) {
                 match self.send_some(fd, rest) {
-                    Ok(taken) => {
-                        rest = &rest[taken..];
-                        self.dropping.is_over(fd);
-                    }
-                    Err(error) if self.is_worth_a_try(fd, &error) => {
+                    Ok(taken) => rest = &rest[taken..],
+                    Err(error) if is_temporary(&error) => {
                         self.sent.blocked += 1;
                         refusing.push(fd);
                     }
@@ -179,18 +139,8 @@ impl Batch {
         result
     }
 
-    /// Whether a refused packet is kept.
-    fn is_worth_a_try(&mut self, fd: RawFd, error: &io::Error) -> bool {
-        if is_drop(error) {
-            self.dropping.is_worth_a_try(Instant::now(), fd)
-        } else {
-            is_temporary(error)
-        }
-    }
-
     /// Send the first packets of a run on one socket; how many the kernel took.
     fn send_some(&mut self, fd: RawFd, run: &[Packet]) -> io::Result<usize> {
-        let mut gso = self.gso && !self.dropping.is_recent();
         loop {
             // Each datagram, and how many packets it is made of.
             let mut joined = arrayvec::ArrayVec::<(Outgoing<'_>, usize), BATCH>::new();
@@ -198,7 +148,7 @@ impl Batch {
             while let Some((first, _)) = rest.split_first()
                 && !joined.is_full()
             {
-                let count = if gso { equal_run(rest) } else { 1 };
+                let count = if self.gso { equal_run(rest) } else { 1 };
                 let octets = first.octets.start..rest[count - 1].octets.end;
                 let Exit { to, via, ttl, .. } = first.exit;
                 // The range check of `equal_run` keeps the length within 16 bits.
@@ -229,14 +179,9 @@ impl Batch {
                     self.sent.octets += octets as u64;
                     return Ok(taken);
                 }
-                // A kernel, device or packet size without segmentation: never try again. A queue that is too short
-                // for all of them may have room for one.
-                Err(error)
-                    if joined[0].0.segment.is_some()
-                        && (!is_temporary(&error) || is_drop(&error)) =>
-                {
-                    self.gso &= is_drop(&error);
-                    gso = false;
+                // A kernel, device or packet size without segmentation: never try again.
+                Err(error) if joined[0].0.segment.is_some() && !is_temporary(&error) => {
+                    self.gso = false;
                 }
                 Err(error) => return Err(error),
             }
@@ -267,7 +212,6 @@ impl Batch {
         let before = self.packets.len();
         self.packets.retain(|packet| packet.exit.fd != fd);
         self.sent.errors += (before - self.packets.len()) as u64;
-        self.dropping.is_over(fd);
         if self.packets.is_empty() {
             self.octets.clear();
             self.blocked = false;
@@ -282,11 +226,6 @@ fn is_temporary(error: &io::Error) -> bool {
         errno,
         Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR)
     )
-}
-
-/// Whether a device dropped the packet instead of taking it.
-fn is_drop(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// How many of the first packets can leave as one for the kernel to cut: same exit, one after the
@@ -482,20 +421,6 @@ mod tests {
         batch.forget(refusing.as_raw_fd());
         assert!(!batch.is_blocked() && batch.octets.is_empty());
         assert_eq!(batch.sent.packets + batch.sent.errors, 2_000);
-    }
-
-    #[test]
-    fn a_device_that_drops_everything_is_given_up_until_it_takes_something() {
-        let (t0, mut dropping) = (Instant::now(), Dropping::default());
-        for fd in [3, 4] {
-            assert!(dropping.is_worth_a_try(t0, fd));
-            assert!(dropping.is_worth_a_try(t0 + PATIENCE / 2, fd));
-            assert!(!dropping.is_worth_a_try(t0 + PATIENCE, fd));
-            assert!(!dropping.is_worth_a_try(t0 + PATIENCE * 2, fd));
-        }
-        dropping.is_over(3);
-        assert!(dropping.is_worth_a_try(t0 + PATIENCE * 2, 3));
-        assert!(!dropping.is_worth_a_try(t0 + PATIENCE * 2, 4));
     }
 
     #[test]

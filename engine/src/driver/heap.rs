@@ -81,8 +81,9 @@ pub fn freeze() {
 
 /// Let others use it again; in the child of a fork as in its parent.
 pub fn thaw() {
-    if SHARED.owner.load(Ordering::Relaxed) == this_thread() {
-        SHARED.frozen.store(false, Ordering::Relaxed);
+    let own = SHARED.owner.load(Ordering::Relaxed) == this_thread();
+    // Not so if it was in the middle of an operation, and could not be frozen.
+    if own && SHARED.frozen.swap(false, Ordering::Relaxed) {
         SHARED.owner.store(0, Ordering::Release);
     }
 }

@@ -219,11 +219,6 @@ pub(super) fn set_ip_options(fd: RawFd, options: [u8; 4]) -> io::Result<()> {
     set_option(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, options)
 }
 
-/// IP_RECVERR: the kernel says ENOBUFS when a device's queue drops what it was given. Without it that is a success.
-pub(super) fn set_told_of_drops(fd: RawFd) -> io::Result<()> {
-    set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1 as libc::c_int)
-}
-
 /// IP_TRANSPARENT: packets may have a source address that is not this host's. Needs CAP_NET_RAW or
 /// CAP_NET_ADMIN.
 pub(super) fn set_transparent(fd: RawFd) -> io::Result<()> {

@@ -47,9 +47,8 @@ pub(super) fn prepare_source(
     options: &SendOptions,
 ) -> io::Result<()> {
     sys::set_multicast_if(socket.as_raw_fd(), iface.index, iface.addr)?;
-    // What the host itself drops need not be lost: it is kept and sent again. Nothing but local errors is queued
-    // for a socket that sends to a group, nobody reads them, and the kernel bounds them.
-    sys::set_told_of_drops(socket.as_raw_fd())?;
+    // Not IP_RECVERR, which tells of drops in the device's queue: whoever waits for one slow device holds up the others,
+    // and forged ICMP errors would refuse packets. What is dropped there is repaired as any loss.
     if let Some(priority) = options.priority {
         sys::set_priority(socket.as_raw_fd(), priority)?;
     }
