@@ -105,7 +105,8 @@ static void stop(pid_t pid)
 {
     armed = 0;
     OK(kill(pid, SIGKILL));
-    OK(waitpid(pid, NULL, 0));
+    while (waitpid(pid, NULL, 0) == -1)
+        EQUAL(errno, EINTR);
 }
 
 static int boundary(int fd, uint32_t size)
