@@ -219,17 +219,23 @@ pub(crate) fn shutdown(socket: &'static Socket, fd: c_int, how: c_int) -> c_int 
             Kind::Sender => sys::shutdown(fd, how),
             // Their writing side is shut from the beginning; to the engine its end would mean close.
             Kind::Listening | Kind::Session if how == libc::SHUT_WR => Ok(0),
-            Kind::Listening => {
-                // As bound as before, and free to listen again. Who accepts meanwhile is woken by the pair's end.
-                let _control = control()?;
-                let (local, gone) = (socket.local(), Handle(0));
-                sys::shutdown(fd, libc::SHUT_RD)?;
-                socket.become_kind(Kind::Bound, gone, local, UNNAMED);
-                Ok(0)
-            }
+            Kind::Listening => stop_listening(socket, fd),
             Kind::Session => sys::shutdown(fd, libc::SHUT_RD),
         }
     })
+}
+
+/// Be as bound as before, and free to listen again. Who accepts meanwhile is woken by the pair's end.
+fn stop_listening(socket: &'static Socket, fd: c_int) -> Result<c_int, Errno> {
+    let _control = control()?;
+    // Meanwhile another thread may have closed it, and its place be another socket's.
+    let is_same = fdtable::get(fd).is_some_and(|now| std::ptr::eq(now, socket));
+    if !is_same || socket.kind() != Kind::Listening {
+        return Err(Errno(libc::EBADF));
+    }
+    sys::shutdown(fd, libc::SHUT_RD)?;
+    socket.become_kind(Kind::Bound, Handle(0), socket.local(), UNNAMED);
+    Ok(0)
 }
 
 /// `getsockname`.
