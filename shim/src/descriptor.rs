@@ -15,10 +15,22 @@ use crate::socket::{self, Kind, Socket};
 use crate::stdio;
 use crate::sys;
 use libc::{c_int, c_uint, c_ulong, c_void};
-use pgm_engine::driver::Mode;
+use pgm_engine::driver::{self, Mode};
 use std::os::fd::AsRawFd;
 
-/// `close` of any descriptor.
+/// Whether a descriptor is a PGM socket's or the library's own: the others need no second look.
+#[inline]
+pub(crate) fn is_ours(fd: c_int) -> bool {
+    !fdtable::is_foreign(fd) || driver::is_private_fd(fd)
+}
+
+/// Whether this command of `fcntl` makes a descriptor.
+#[inline]
+pub(crate) fn duplicates(command: c_int) -> bool {
+    command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC
+}
+
+/// `close` of a descriptor that is ours.
 ///
 /// # Safety
 /// As the C function.
@@ -120,7 +132,7 @@ pub(crate) unsafe fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_in
     if engine::is_private(fd) {
         return fail(Errno(libc::EBADF));
     }
-    let duplicates = command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC;
+    let duplicates = duplicates(command);
     if duplicates && make_way(argument as c_int) == Ok(true) {
         close_silently(argument as c_int);
     }

@@ -13,14 +13,11 @@ use crate::fdtable;
 use crate::fork;
 use crate::interpose::{inside, is_inside, undisturbed};
 use crate::lock::control;
-use crate::next;
-use crate::send;
-use crate::session;
 use crate::socket::{self, Socket};
 use crate::stdio;
 use crate::sys;
 use crate::twin;
-use libc::{c_char, c_int, c_uint, mmsghdr, msghdr, ssize_t, timespec};
+use libc::{c_char, c_int, c_uint, mmsghdr, msghdr, ssize_t};
 use pgm_engine::driver::config::Defaults;
 use pgm_engine::driver::{self, Mode, Role};
 use std::ffi::CStr;
@@ -89,111 +86,79 @@ pub(crate) fn at_start() {
     });
 }
 
-/// `recvmsg`: on a descriptor that is not ours it may bring one that is.
+/// How far above the present frame a header is surely on the stack.
+const NEAR: usize = 16 << 10;
+
+/// Whether a message may have something beside it, as far as can be told before the call: only the kernel may look
+/// at a header that may be no memory. On the stack, where nearly all are, it is.
+#[inline]
+pub(crate) fn may_carry(header: *const msghdr) -> bool {
+    let is_near = header.addr().wrapping_sub(sys::stack_pointer()) < NEAR;
+    // SAFETY: on the stack, as `sendmsg` and `recvmsg` take it.
+    !is_near || unsafe { (*header).msg_controllen != 0 }
+}
+
+/// Likewise for several messages; many of them are not looked at twice.
+#[inline]
+pub(crate) fn may_one_carry(headers: *const mmsghdr, count: c_uint) -> bool {
+    count > 4 || (0..count).any(|i| may_carry(headers.wrapping_add(i as usize).cast()))
+}
+
+/// After `sendmsg` on a descriptor that is not ours: it may have given one that is to another process.
 ///
 /// # Safety
-/// As the C function.
-pub(crate) unsafe fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's promise.
+/// `len` is what the call has returned for this header.
+#[inline]
+pub(crate) unsafe fn given(len: ssize_t, header: *const msghdr) {
+    // SAFETY: the kernel has taken the header.
     unsafe {
-        if let Some(socket) = fdtable::get(fd)
-            && !is_inside()
-        {
-            return session::recvmsg(socket, fd, header, flags);
+        if len >= 0 && (*header).msg_controllen != 0 {
+            share_passed(&*header);
         }
-        let result = next::recvmsg(fd, header, flags);
-        if result >= 0 && (*header).msg_controllen != 0 {
-            received(&*header);
-        }
-        result
     }
 }
 
-/// `recvmmsg`, likewise.
+/// After `sendmmsg`, likewise.
 ///
 /// # Safety
-/// As the C function.
-pub(crate) unsafe fn recvmmsg(
-    fd: c_int,
-    headers: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-    timeout: *mut timespec,
-) -> c_int {
-    // SAFETY: the caller's promise; the kernel has filled as many headers as it says.
-    unsafe {
-        if let Some(socket) = fdtable::get(fd)
-            && !is_inside()
-        {
-            return session::recvmmsg(socket, fd, headers, count, flags, timeout);
-        }
-        let result = next::recvmmsg(fd, headers, count, flags, timeout);
-        for i in 0..usize::try_from(result).unwrap_or(0) {
-            let header = &(*headers.add(i)).msg_hdr;
-            if header.msg_controllen != 0 {
-                received(header);
-            }
-        }
-        result
+/// `count` is what the call has returned for these headers.
+pub(crate) unsafe fn given_many(count: c_int, headers: *const mmsghdr) {
+    for i in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: the kernel has taken as many headers as it says.
+        unsafe { given(0, headers.add(i).cast()) };
     }
 }
 
-/// `sendmsg`: on a descriptor that is not ours it may give one that is to another process.
+/// After `recvmsg` on a descriptor that is not ours: it may have brought one that is.
 ///
 /// # Safety
-/// As the C function.
-pub(crate) unsafe fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's promise; the header is looked at only after the kernel has taken it.
+/// `len` is what the call has returned for this header.
+#[inline]
+pub(crate) unsafe fn received(len: ssize_t, header: *const msghdr) {
+    // SAFETY: the kernel has filled the header.
     unsafe {
-        if let Some(socket) = fdtable::get(fd)
-            && !is_inside()
-        {
-            return send::sendmsg(socket, fd, header, flags);
+        if len >= 0 && (*header).msg_controllen != 0 {
+            recognise_passed(&*header);
         }
-        let result = next::sendmsg(fd, header, flags);
-        if result >= 0 && (*header).msg_controllen != 0 {
-            given(&*header);
-        }
-        result
     }
 }
 
-/// `sendmmsg`, likewise.
+/// After `recvmmsg`, likewise.
 ///
 /// # Safety
-/// As the C function.
-pub(crate) unsafe fn sendmmsg(
-    fd: c_int,
-    headers: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-) -> c_int {
-    // SAFETY: as for `sendmsg`; the kernel has taken as many headers as it says.
-    unsafe {
-        if let Some(socket) = fdtable::get(fd)
-            && !is_inside()
-        {
-            return send::sendmmsg(socket, fd, headers, count, flags);
-        }
-        let result = next::sendmmsg(fd, headers, count, flags);
-        let mut header = headers;
-        for _ in 0..result {
-            if (*header).msg_hdr.msg_controllen != 0 {
-                given(&(*header).msg_hdr);
-            }
-            header = header.add(1);
-        }
-        result
+/// `count` is what the call has returned for these headers.
+pub(crate) unsafe fn received_many(count: c_int, headers: *const mmsghdr) {
+    for i in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: the kernel has filled as many headers as it says.
+        unsafe { received(0, headers.add(i).cast()) };
     }
 }
 
-/// After a message with something beside it was sent natively.
-///
 /// # Safety
 /// The header is as `sendmsg` has taken it.
 #[cold]
 #[inline(never)]
-unsafe fn given(header: &msghdr) {
+unsafe fn share_passed(header: &msghdr) {
     if is_inside() {
         return;
     }
@@ -207,13 +172,11 @@ unsafe fn given(header: &msghdr) {
     }
 }
 
-/// After a message with something beside it was received natively: look at the descriptors that came.
-///
 /// # Safety
 /// The header is as `recvmsg` has left it.
 #[cold]
 #[inline(never)]
-unsafe fn received(header: &msghdr) {
+unsafe fn recognise_passed(header: &msghdr) {
     if is_inside() || twin::is_second() {
         return;
     }

@@ -196,16 +196,23 @@ pub(crate) fn resolve(name: &CStr, slot: &AtomicPtr<c_void>, own: *const c_void)
 /// known and SCOPE says when BODY is asked instead of the next definition:
 ///
 /// - `pgm(fd) |socket|`: only for a descriptor of ours, which one load from a table tells;
+/// - `when(condition)`: as it says;
 /// - `used`: once the program has had a PGM socket;
 /// - `any`: always.
 ///
+/// After BODY may stand `, then if (CONDITION) |result| AFTER`: if the condition holds before the call, AFTER is done
+/// when the next definition has returned.
+///
 /// Gives the exported functions, `next::name` for the next definitions, and `resolve_all`. The bodies are
-/// functions of their own, so that the way through is a load, a test and a jump, without a stack frame.
+/// functions of their own, so that the way through is a load, a test and a jump, without a stack frame. (Coming back here
+/// on the way out is not free: where the kernel hides from speculation what it has called, a processor foresees no
+/// return after a system call, and each one more is some 5 ns.)
 macro_rules! hooks {
     ($(
         fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty,
             or $raw:expr,
-            $scope:ident $(($fd:ident) |$socket:ident|)? => $body:expr;
+            $scope:ident $(($condition:expr) $(|$socket:ident|)?)? => $body:expr
+            $(, then if ($look:expr) |$result:ident| $after:expr)?;
     )*) => {
         mod slots {
             #![allow(non_upper_case_globals, reason = "named like the symbols")]
@@ -254,15 +261,16 @@ macro_rules! hooks {
             /// As the C function of this name.
             #[cfg_attr(not(test), unsafe(no_mangle))]
             #[allow(non_snake_case, reason = "symbols of libc")]
+            #[allow(unused_unsafe, reason = "some bodies are safe")]
             pub unsafe extern "C-unwind" fn $name($($arg: $ty),*) -> $ret {
                 #[inline(never)]
-                #[allow(unused_unsafe, reason = "some bodies are safe")]
                 unsafe extern "C-unwind" fn ours($($arg: $ty),*) -> $ret {
-                    hooks!(@$scope $(($fd) |$socket|)? $name($($arg),*) $body)
+                    hooks!(@$scope $($(($condition) |$socket|)?)? $body, {
+                        hooks!(@native $name($($arg),*) $(($look) |$result| $after)?)
+                    })
                 }
-                if hooks!(@foreign $scope $($fd)?) {
-                    // SAFETY: the C caller's duty is handed on.
-                    unsafe { next::$name($($arg),*) }
+                if hooks!(@foreign $scope $($condition)?) {
+                    hooks!(@native $name($($arg),*) $(($look) |$result| $after)?)
                 } else {
                     // SAFETY: as above.
                     unsafe { ours($($arg),*) }
@@ -283,26 +291,36 @@ macro_rules! hooks {
             )*
         }
     };
-    (@foreign pgm $fd:ident) => { fdtable::is_foreign($fd) };
+    (@foreign pgm $fd:expr) => { fdtable::is_foreign($fd) };
+    (@foreign when $condition:expr) => { !$condition };
     (@foreign used) => { !engine::is_used() };
     (@foreign any) => { false };
-    (@pgm ($fd:ident) |$socket:ident| $name:ident($($arg:ident),*) $body:expr) => {
+    (@native $name:ident($($arg:ident),*)) => {
+        // SAFETY: the C caller's duty is handed on.
+        unsafe { next::$name($($arg),*) }
+    };
+    (@native $name:ident($($arg:ident),*) ($look:expr) |$result:ident| $after:expr) => {
+        if $look {
+            // SAFETY: the C caller's duty is handed on.
+            let $result = unsafe { next::$name($($arg),*) };
+            // SAFETY: as above; the call has returned.
+            unsafe { $after };
+            $result
+        } else {
+            // SAFETY: as above.
+            unsafe { next::$name($($arg),*) }
+        }
+    };
+    (@pgm ($fd:expr) |$socket:ident| $body:expr, $native:expr) => {
         match fdtable::get($fd) {
             Some($socket) if !interpose::is_inside() => {
                 // SAFETY: the C caller's duty is handed on.
                 unsafe { $body }
             }
-            _ => {
-                // SAFETY: as above.
-                unsafe { next::$name($($arg),*) }
-            }
+            _ => $native,
         }
     };
-    (@used $name:ident($($arg:ident),*) $body:expr) => {
-        // SAFETY: the C caller's duty is handed on.
-        unsafe { $body }
-    };
-    (@any $name:ident($($arg:ident),*) $body:expr) => {
+    (@$scope:ident $body:expr, $native:expr) => {
         // SAFETY: the C caller's duty is handed on.
         unsafe { $body }
     };

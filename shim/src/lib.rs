@@ -70,39 +70,15 @@ fn nowhere() -> Place {
     unsafe { Place::new(null_mut(), null_mut()) }
 }
 
-/// `accept` and `accept4`.
-///
-/// # Safety
-/// As the C functions.
-unsafe fn accepted(
-    fd: c_int,
-    addr: *mut sockaddr,
-    len: *mut socklen_t,
-    flags: c_int,
-    native: impl FnOnce() -> c_int,
-) -> c_int {
-    match fdtable::get(fd) {
-        Some(socket) if !interpose::is_inside() => {
-            // SAFETY: the caller's promise.
-            session::accept(socket, fd, unsafe { Place::new(addr, len) }, flags)
-        }
-        _ => newly_foreign(native()),
-    }
-}
-
-/// The kernel has given out this number: if the table still has it, it was closed behind our back.
-fn newly_foreign(fd: c_int) -> c_int {
-    fdtable::remove(fd);
-    fd
-}
-
-/// `socket`.
+/// `socket` of a kind that is ours.
 fn opened(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-    if socket::is_ours(domain, kind, protocol) && !interpose::is_inside() && !twin::is_second() {
+    if !interpose::is_inside() && !twin::is_second() {
         return socket::open(domain, kind, protocol);
     }
     // SAFETY: no memory is involved.
-    newly_foreign(unsafe { next::socket(domain, kind, protocol) })
+    let fd = unsafe { next::socket(domain, kind, protocol) };
+    fdtable::remove(fd);
+    fd
 }
 
 /// What a socket makes of the flags of `preadv2` and `pwritev2`.
@@ -168,19 +144,21 @@ type Args = *const *const c_char;
 hooks! {
     fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int,
         or raw!(SYS_accept, fd, addr, len),
-        used => accepted(fd, addr, len, 0, || next::accept(fd, addr, len));
+        pgm(fd) |s| => session::accept(s, fd, Place::new(addr, len), 0),
+        then if (engine::is_used()) |new| fdtable::remove(new);
     fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int,
         or raw!(SYS_accept4, fd, addr, len, flags),
-        used => accepted(fd, addr, len, flags, || next::accept4(fd, addr, len, flags));
+        pgm(fd) |s| => session::accept(s, fd, Place::new(addr, len), flags),
+        then if (engine::is_used()) |new| fdtable::remove(new);
     fn bind(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int,
         or raw!(SYS_bind, fd, addr, len),
         pgm(fd) |s| => socket::bind(s, fd, addr, len);
     fn close(fd: c_int) -> c_int,
         or raw!(SYS_close, fd),
-        used => descriptor::close(fd);
+        when(descriptor::is_ours(fd)) => descriptor::close(fd);
     fn __close(fd: c_int) -> c_int,
         or raw!(SYS_close, fd),
-        used => descriptor::close(fd);
+        when(descriptor::is_ours(fd)) => descriptor::close(fd);
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_close_range, first, last, flags),
         used => descriptor::close_range(first, last, flags);
@@ -198,16 +176,20 @@ hooks! {
         used => exit::daemon(keep_directory != 0, keep_streams != 0);
     fn dup(old: c_int) -> c_int,
         or raw!(SYS_dup, old),
-        used => descriptor::dup(old);
+        when(descriptor::is_ours(old)) => descriptor::dup(old),
+        then if (engine::is_used()) |new| fdtable::remove(new);
     fn dup2(old: c_int, new: c_int) -> c_int,
         or raw!(SYS_dup2, old, new),
-        used => descriptor::dup_to(old, new, || next::dup2(old, new));
+        when(descriptor::is_ours(old) || descriptor::is_ours(new)) =>
+            descriptor::dup_to(old, new, || next::dup2(old, new));
     fn __dup2(old: c_int, new: c_int) -> c_int,
         or raw!(SYS_dup2, old, new),
-        used => descriptor::dup_to(old, new, || next::dup2(old, new));
+        when(descriptor::is_ours(old) || descriptor::is_ours(new)) =>
+            descriptor::dup_to(old, new, || next::dup2(old, new));
     fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int,
         or raw!(SYS_dup3, old, new, flags),
-        used => descriptor::dup_to(old, new, || next::dup3(old, new, flags));
+        when(descriptor::is_ours(old) || descriptor::is_ours(new)) =>
+            descriptor::dup_to(old, new, || next::dup3(old, new, flags));
     fn execv(path: *const c_char, argv: Args) -> c_int,
         or raw!(SYS_execve, path, argv, environ),
         used => exit::around_exec_of(path, || {
@@ -243,7 +225,8 @@ hooks! {
         used => { stdio::before_close(file); next::fclose(file) };
     fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
-        used => descriptor::fcntl(fd, command, argument);
+        when(descriptor::is_ours(fd) || descriptor::duplicates(command)) =>
+            descriptor::fcntl(fd, command, argument);
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE,
         or late!(fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, null_mut()),
         pgm(fd) |s| => { let _ = s; stdio::fdopen(fd, mode) };
@@ -257,10 +240,12 @@ hooks! {
         used => stdio::reopened(file, || next::freopen64(path, mode, file));
     fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
-        used => descriptor::fcntl(fd, command, argument);
+        when(descriptor::is_ours(fd) || descriptor::duplicates(command)) =>
+            descriptor::fcntl(fd, command, argument);
     fn __fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int,
         or raw!(SYS_fcntl, fd, command, argument),
-        used => descriptor::fcntl(fd, command, argument);
+        when(descriptor::is_ours(fd) || descriptor::duplicates(command)) =>
+            descriptor::fcntl(fd, command, argument);
     fn getaddrinfo(
         node: *const c_char, service: *const c_char, hints: *const addrinfo, list: *mut *mut addrinfo,
     ) -> c_int,
@@ -415,10 +400,12 @@ hooks! {
         fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec,
     ) -> c_int,
         or raw!(SYS_recvmmsg, fd, headers, count, flags, timeout),
-        any => inherit::recvmmsg(fd, headers, count, flags, timeout);
+        pgm(fd) |s| => session::recvmmsg(s, fd, headers, count, flags, timeout),
+        then if (inherit::may_one_carry(headers, count)) |taken| inherit::received_many(taken, headers);
     fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_recvmsg, fd, header, flags),
-        any => inherit::recvmsg(fd, header, flags);
+        pgm(fd) |s| => session::recvmsg(s, fd, header, flags),
+        then if (inherit::may_carry(header)) |len| inherit::received(len, header);
     fn send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t,
         or raw!(SYS_sendto, fd, buffer, len, flags, 0_usize, 0_usize),
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
@@ -433,10 +420,14 @@ hooks! {
         pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
     fn sendmmsg(fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_sendmmsg, fd, headers, count, flags),
-        used => inherit::sendmmsg(fd, headers, count, flags);
+        pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags),
+        then if (engine::is_used() && inherit::may_one_carry(headers, count))
+            |taken| inherit::given_many(taken, headers);
     fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_sendmsg, fd, header, flags),
-        used => inherit::sendmsg(fd, header, flags);
+        pgm(fd) |s| => send::sendmsg(s, fd, header, flags),
+        then if (engine::is_used() && inherit::may_carry(header))
+            |len| inherit::given(len, header);
     fn sendto(
         fd: c_int, buffer: *const c_void, len: size_t, flags: c_int,
         addr: *const sockaddr, addr_len: socklen_t,
@@ -455,13 +446,15 @@ hooks! {
         used => { interpose::before_jump(); next::siglongjmp(env, value) };
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int,
         or raw!(SYS_socket, domain, kind, protocol),
-        any => opened(domain, kind, protocol);
+        when(socket::is_ours(domain, kind, protocol)) => opened(domain, kind, protocol),
+        then if (engine::is_used()) |new| fdtable::remove(new);
     fn splice(
         from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t,
         len: size_t, flags: c_uint,
     ) -> ssize_t,
         or raw!(SYS_splice, from, from_offset, to, to_offset, len, flags),
-        used => transfer::splice(from, from_offset, to, to_offset, len, flags);
+        when(!fdtable::is_foreign(from) || !fdtable::is_foreign(to)) =>
+            transfer::splice(from, from_offset, to, to_offset, len, flags);
     fn vdprintf(fd: c_int, format: *const c_char, list: List) -> c_int,
         or late!(vdprintf(fd: c_int, format: *const c_char, list: List) -> c_int, -1),
         pgm(fd) |s| => print::print(s, fd, |text| vasprintf(text, format, list));

@@ -554,6 +554,21 @@ pub(crate) fn is_pipe(fd: RawFd) -> bool {
     }
 }
 
+/// Where this thread's stack has come to. (The address of a variable would do, but a function with one calls what it
+/// could have jumped to.)
+#[inline]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: reads a register.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!("mov {}, rsp", out(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("mov {}, sp", out(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
 /// Memory without malloc.
 pub(crate) fn map_scratch(size: usize) -> Option<*mut c_void> {
     let (access, kind) = (

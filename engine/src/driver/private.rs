@@ -28,6 +28,7 @@ static END: AtomicUsize = AtomicUsize::new(0);
 /// Grows by one in every child of a fork that forgot its engine.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
+#[inline]
 fn place(fd: RawFd) -> Option<(usize, u64)> {
     let fd = usize::try_from(fd).ok().filter(|fd| *fd < MAX)?;
     Some((fd / 64, 1 << (fd % 64)))
@@ -51,6 +52,7 @@ pub(super) fn unregister(fd: RawFd) {
 
 /// Whether the descriptor is the library's own, so that the program must not touch it.
 #[must_use]
+#[inline]
 pub fn is_private_fd(fd: RawFd) -> bool {
     place(fd).is_some_and(|(word, bit)| BITS[word].load(Ordering::Relaxed) & bit != 0)
 }
