@@ -8,13 +8,13 @@
 //! all find it, in the one number of the kernel's socket that nobody else needs: a sender never peeks, and
 //! SO_PEEK_OFF is no option of PGM sockets.
 
-use crate::errno::{Errno, Native};
+use crate::errno::Errno;
 use crate::interpose::{guarded, undisturbed};
-use crate::next;
-use crate::send::{Parcel, send_plain};
+use crate::send::{Parcel, send_plain, wait_for_room};
+use crate::socket::Socket;
 use crate::sys::{self, Iov};
 use crate::turn::{Taken, Turn};
-use libc::{c_int, msghdr};
+use libc::c_int;
 use pgm_engine::driver::PAIR_MESSAGE_MAX;
 use pgm_engine::source::MAX_APDU;
 use std::os::fd::RawFd;
@@ -113,74 +113,61 @@ impl Boundary {
         let taken = self.sending.take(fd, shared);
         taken.map_err(|_| Errno(libc::EBUSY))
     }
+}
 
-    /// Send the caller's buffers as a part. All of it or nothing, as a message would be.
-    ///
-    /// To wait for room is to send natively a message of no octets, which the engine skips: that brings
-    /// O_NONBLOCK, SO_SNDTIMEO, EINTR and SA_RESTART, cancellation and the end of the engine with it.
-    pub(crate) fn send(
-        &self,
-        fd: c_int,
-        shared: bool,
-        buffers: Iov,
-        flags: c_int,
-    ) -> Result<usize, Errno> {
-        let mut parcel = Parcel::NONE;
-        let sent = loop {
-            // No handler may jump between a part and its account.
-            let attempt =
-                || self.attempt(fd, shared, buffers, flags | libc::MSG_DONTWAIT, &mut parcel);
-            match undisturbed(|| guarded(attempt)) {
-                Err(Errno(libc::EAGAIN)) if flags & libc::MSG_DONTWAIT == 0 => {}
-                result => break result,
-            }
-            // SAFETY: all zero is a valid msghdr: no buffers, no name.
-            let nothing: msghdr = unsafe { std::mem::zeroed() };
-            // SAFETY: the header is ours. May block: nothing here needs dropping.
-            if let Err(error) = unsafe { next::sendmsg(fd, &raw const nothing, flags) }.check() {
-                break Err(error);
-            }
-        };
-        parcel.close();
-        sent
-    }
+/// Send the caller's buffers as a part. All of it or nothing, as a message would be.
+pub(crate) fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize, Errno> {
+    let mut parcel = Parcel::NONE;
+    let sent = loop {
+        // No handler may jump between a part and its account.
+        let attempt = || attempt(socket, fd, buffers, flags | libc::MSG_DONTWAIT, &mut parcel);
+        match undisturbed(|| guarded(attempt)) {
+            Err(Errno(libc::EAGAIN)) if flags & libc::MSG_DONTWAIT == 0 => {}
+            result => break result,
+        }
+        if let Err(error) = wait_for_room(fd, flags) {
+            break Err(error);
+        }
+    };
+    parcel.close();
+    sent
+}
 
-    fn attempt(
-        &self,
-        fd: c_int,
-        shared: bool,
-        buffers: Iov,
-        flags: c_int,
-        parcel: &mut Parcel,
-    ) -> Result<usize, Errno> {
-        let _turn = self.take(fd, shared)?;
-        let account = Account::of(fd)?;
-        let (len, lacking) = (buffers.total, account.lacking as usize);
-        if lacking > 0 && len > lacking {
-            return Err(Errno(libc::EMSGSIZE));
-        }
-        let whole = if !account.begun && len < lacking {
-            lacking as u64
-        } else {
-            0
-        };
-        let sent = if whole > 0 || len > PAIR_MESSAGE_MAX {
-            parcel.pack(buffers)?;
-            parcel.send(fd, len, whole, flags)?
-        } else {
-            send_plain(fd, buffers, flags)?
-        };
-        if lacking > 0 {
-            let rest = lacking - len;
-            self.announced.store(rest > 0, Ordering::Relaxed);
-            let account = Account {
-                lacking: rest as u32,
-                begun: true,
-            };
-            account.keep(fd)?;
-        }
-        Ok(sent)
+fn attempt(
+    socket: &Socket,
+    fd: c_int,
+    buffers: Iov,
+    flags: c_int,
+    parcel: &mut Parcel,
+) -> Result<usize, Errno> {
+    let boundary = &socket.boundary;
+    let _turn = boundary.take(fd, socket.is_shared())?;
+    let account = Account::of(fd)?;
+    let (len, lacking) = (buffers.total, account.lacking as usize);
+    if lacking > 0 && len > lacking {
+        return Err(Errno(libc::EMSGSIZE));
     }
+    let whole = if !account.begun && len < lacking {
+        lacking as u64
+    } else {
+        0
+    };
+    let sent = if whole > 0 || len > PAIR_MESSAGE_MAX {
+        parcel.pack(socket, fd, buffers, whole)?;
+        parcel.send(fd, len, whole, flags)?
+    } else {
+        send_plain(fd, buffers, flags)?
+    };
+    if lacking > 0 {
+        let rest = lacking - len;
+        boundary.announced.store(rest > 0, Ordering::Relaxed);
+        let account = Account {
+            lacking: rest as u32,
+            begun: true,
+        };
+        account.keep(fd)?;
+    }
+    Ok(sent)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! allowed in signal handlers.
 
 use crate::next;
+use crate::send::Counted;
 use libc::{c_char, c_int, c_void};
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -15,7 +16,8 @@ use std::sync::OnceLock;
 /// Something to be freed.
 #[derive(Clone, Copy, Debug)]
 enum Thing {
-    File(RawFd),
+    /// And the room that it has.
+    File(RawFd, Option<Counted>),
     /// Of malloc's.
     Text(*mut c_char),
 }
@@ -25,7 +27,12 @@ impl Thing {
         // SAFETY: ours, and used by nobody any more.
         unsafe {
             match self {
-                Self::File(fd) => drop(next::close(fd)),
+                Self::File(fd, counted) => {
+                    next::close(fd);
+                    if let Some(counted) = counted {
+                        counted.give_back();
+                    }
+                }
                 Self::Text(text) => libc::free(text.cast()),
             }
         }
@@ -71,9 +78,9 @@ pub(crate) struct Hold {
     above: Option<(Thing, usize)>,
 }
 
-/// Hold a descriptor. `frame`: an address in the stack frame of the call that does.
-pub(crate) fn hold_file(fd: RawFd, frame: usize) -> Hold {
-    hold(Thing::File(fd), frame)
+/// Hold a descriptor, and the room that its file has. `frame`: an address in the stack frame of the call that does.
+pub(crate) fn hold_file(fd: RawFd, counted: Option<Counted>, frame: usize) -> Hold {
+    hold(Thing::File(fd, counted), frame)
 }
 
 /// Hold what malloc gave.
@@ -83,7 +90,7 @@ pub(crate) fn hold_text(text: *mut c_char, frame: usize) -> Hold {
 
 fn place_of(thing: Thing) -> &'static std::thread::LocalKey<Place> {
     match thing {
-        Thing::File(_) => &FILE,
+        Thing::File(..) => &FILE,
         Thing::Text(_) => &TEXT,
     }
 }
@@ -125,8 +132,20 @@ impl Hold {
     /// The descriptor.
     pub(crate) fn fd(&self) -> c_int {
         match self.thing {
-            Thing::File(fd) => fd,
+            Thing::File(fd, _) => fd,
             Thing::Text(_) => -1,
+        }
+    }
+
+    /// Its file was sent: the room is the receiver's to give back.
+    pub(crate) fn leave_room(&mut self) {
+        if let Thing::File(fd, counted) = &mut self.thing {
+            *counted = None;
+            if let Some((Thing::File(held, _), frame)) = FILE.get()
+                && held == *fd
+            {
+                FILE.set(Some((self.thing, frame)));
+            }
         }
     }
 
@@ -165,18 +184,18 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 prepare();
-                let first = hold_file(fds[0], 3000);
+                let first = hold_file(fds[0], None, 3000);
                 // A handler interrupts it, which is interrupted, too, and jumps.
-                let second = hold_file(fds[1], 2000);
-                let _ = hold_file(fds[2], 1000);
+                let second = hold_file(fds[1], None, 2000);
+                let _ = hold_file(fds[2], None, 1000);
                 assert_eq!(open(), [true; 5]);
                 // It sends again.
                 let _ = second;
-                hold_file(fds[3], 1500).let_go();
+                hold_file(fds[3], None, 1500).let_go();
                 assert_eq!(open(), [true, true, false, false, true]);
                 first.let_go();
                 assert_eq!(open(), [false, true, false, false, true]);
-                let _ = hold_file(fds[4], 1000);
+                let _ = hold_file(fds[4], None, 1000);
             });
         });
         assert_eq!(open(), [false, true, false, false, false]);

@@ -14,9 +14,9 @@ use crate::next;
 use crate::socket::{Kind, Socket};
 use crate::sys::{self, Iov, OneFd};
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr};
-use pgm_engine::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX};
+use pgm_engine::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX, ParcelKind, Refusal, Room};
 use pgm_engine::source::MAX_APDU;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 /// The flags that mean something to the pair; hints are not passed on.
 const PASSED: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -49,11 +49,11 @@ fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
     let sent = if !message {
         send_plain(fd, buffers, passed)
     } else if socket.boundary.may_be_set(shared) && boundary::lacking(fd) > 0 {
-        socket.boundary.send(fd, shared, buffers, passed)
+        boundary::send(socket, fd, buffers, passed)
     } else if flags & libc::MSG_MORE != 0 {
-        send_parcel(fd, buffers, BigMessage::MORE, passed)
+        send_parcel(socket, fd, buffers, BigMessage::MORE, passed)
     } else if buffers.total > PAIR_MESSAGE_MAX {
-        send_parcel(fd, buffers, 0, passed)
+        send_parcel(socket, fd, buffers, 0, passed)
     } else {
         send_plain(fd, buffers, passed)
     };
@@ -73,27 +73,157 @@ pub(crate) fn send_plain(fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
         .map(isize::cast_unsigned)
 }
 
+/// Wait until the pair has room by sending natively a message of no octets, which the engine skips: that brings
+/// O_NONBLOCK, SO_SNDTIMEO, EINTR and SA_RESTART, cancellation and the end of the engine with it.
+pub(crate) fn wait_for_room(fd: c_int, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: all zero is a valid msghdr: no buffers, no name.
+    let nothing: msghdr = unsafe { std::mem::zeroed() };
+    // SAFETY: the header is ours. May block: nothing here needs dropping.
+    unsafe { next::sendmsg(fd, &raw const nothing, flags) }
+        .check()
+        .map(drop)
+}
+
 /// Send the caller's buffers as a file with a token.
-fn send_parcel(fd: c_int, buffers: Iov, whole: u64, flags: c_int) -> Result<usize, Errno> {
+fn send_parcel(
+    socket: &Socket,
+    fd: c_int,
+    buffers: Iov,
+    whole: u64,
+    flags: c_int,
+) -> Result<usize, Errno> {
     let mut parcel = Parcel::NONE;
-    let sent = undisturbed(|| guarded(|| parcel.pack(buffers)))
-        .and_then(|()| parcel.send(fd, buffers.total, whole, flags));
+    let sent = loop {
+        match undisturbed(|| guarded(|| parcel.pack(socket, fd, buffers, whole))) {
+            Ok(()) => break parcel.send(fd, buffers.total, whole, flags),
+            // The pair is full until there may be room.
+            Err(Errno(libc::EAGAIN)) => {}
+            Err(error) => break Err(error),
+        }
+        if let Err(error) = wait_for_room(fd, flags) {
+            break Err(error);
+        }
+    };
     parcel.close();
     sent
+}
+
+/// Room that a file has in the memory for long messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    room: &'static Room,
+    octets: usize,
+    kind: ParcelKind,
+}
+
+impl Counted {
+    /// Take room for a file of a sender that this process's engine has. Files of other senders are in nobody's
+    /// memory here.
+    ///
+    /// # Errors
+    /// EMSGSIZE never; EAGAIN not yet; ENOBUFS others have it.
+    fn take(socket: &Socket, octets: usize, whole: u64) -> Result<Option<Self>, Errno> {
+        let Some(room) = socket.room() else {
+            return Ok(None);
+        };
+        let kind = match whole {
+            BigMessage::MORE => ParcelKind::Joined,
+            _ => ParcelKind::File,
+        };
+        match room.take(octets, kind) {
+            Ok(()) => Ok(Some(Self { room, octets, kind })),
+            Err(Refusal::TooLong) => Err(Errno(libc::EMSGSIZE)),
+            Err(Refusal::Later) => Err(Errno(libc::EAGAIN)),
+            Err(Refusal::NoRoom) => Err(Errno(libc::ENOBUFS)),
+        }
+    }
+
+    pub(crate) fn give_back(self) {
+        self.room.give_back(self.octets, self.kind);
+    }
+}
+
+/// Fill the pair: what the program sends waits, and what it polls says so, until the engine has read that. It does
+/// when the sender's files are out.
+fn fill(fd: c_int) -> Result<(), Errno> {
+    /// More than a pair holds.
+    const MOST: usize = 64;
+    let file = sys::message_file()?;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    for _ in 0..MOST {
+        match send_token(
+            fd,
+            file.as_raw_fd(),
+            BigMessage::fill(),
+            MOST_PADDING,
+            flags,
+        ) {
+            Ok(()) => {}
+            Err(Errno(libc::EAGAIN)) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Send a token with so many pieces of padding, and a file beside it. May block.
+fn send_token(
+    fd: c_int,
+    file: c_int,
+    token: BigMessage,
+    padding: usize,
+    flags: c_int,
+) -> Result<(), Errno> {
+    let token = token.to_bytes();
+    let mut parts = [iovec {
+        iov_base: PADDING.as_ptr().cast_mut().cast(),
+        iov_len: PADDING.len(),
+    }; 1 + MOST_PADDING];
+    parts[0] = iovec {
+        iov_base: token.as_ptr().cast_mut().cast(),
+        iov_len: token.len(),
+    };
+    // SAFETY: all zero is a valid msghdr.
+    let mut header: msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = 1 + padding.min(MOST_PADDING);
+    let mut room = OneFd::new();
+    sys::attach_file(&mut room, &mut header, file);
+    // SAFETY: header, token and control buffer are alive. May block.
+    unsafe { next::sendmsg(fd, &raw const header, flags) }
+        .check()
+        .map(drop)
 }
 
 /// Octets in a file, which travels through the pair beside a token: a message above the pair's limit, or
 /// one there is something to say about. Nothing of it needs dropping, since its thread may be cancelled.
 #[derive(Debug)]
-pub(crate) struct Parcel(Option<Hold>);
+pub(crate) struct Parcel {
+    hold: Option<Hold>,
+    /// See [`BigMessage::mark`].
+    mark: u64,
+}
 
 impl Parcel {
     /// Nothing packed yet.
-    pub(crate) const NONE: Self = Self(None);
+    pub(crate) const NONE: Self = Self {
+        hold: None,
+        mark: 0,
+    };
 
-    /// Put the octets into a file, once. Where no handler runs that could jump.
-    pub(crate) fn pack(&mut self, buffers: Iov) -> Result<(), Errno> {
-        if self.0.is_some() {
+    /// Put the octets into a file, once; `whole` as in [`BigMessage`]. Where no handler runs that could jump.
+    ///
+    /// # Errors
+    /// EMSGSIZE: longer than messages may be; ENOBUFS: the memory for long messages is others'; EAGAIN: it may be
+    /// there after [`wait_for_room`].
+    pub(crate) fn pack(
+        &mut self,
+        socket: &Socket,
+        fd: c_int,
+        buffers: Iov,
+        whole: u64,
+    ) -> Result<(), Errno> {
+        if self.hold.is_some() {
             return Ok(());
         }
         let memory =
@@ -102,20 +232,27 @@ impl Parcel {
         if buffers.total > MAX_APDU.min(memory).min(sys::file_limit()) {
             return Err(Errno(libc::EMSGSIZE));
         }
-        let file = sys::message_file()?;
-        // The kernel stops early only at a buffer that is not there.
-        if buffers.write_to(&file)? != buffers.total {
-            return Err(Errno(libc::EFAULT));
-        }
-        sys::seal(&file)?;
+        let counted = match Counted::take(socket, buffers.total, whole) {
+            Err(Errno(libc::EAGAIN)) => {
+                fill(fd)?;
+                return Err(Errno(libc::EAGAIN));
+            }
+            result => result?,
+        };
+        let file = file_of(buffers).inspect_err(|_| {
+            if let Some(counted) = counted {
+                counted.give_back();
+            }
+        })?;
+        self.mark = counted.map_or(0, |counted| counted.room.mark());
         let frame = std::ptr::from_ref(self).addr();
-        self.0 = Some(left::hold_file(file.into_raw_fd(), frame));
+        self.hold = Some(left::hold_file(file.into_raw_fd(), counted, frame));
         Ok(())
     }
 
     /// Send it; `whole` as in [`BigMessage`]. May block.
     pub(crate) fn send(
-        &self,
+        &mut self,
         fd: c_int,
         len: usize,
         whole: u64,
@@ -123,36 +260,34 @@ impl Parcel {
     ) -> Result<usize, Errno> {
         let token = BigMessage {
             whole,
+            mark: self.mark,
             ..BigMessage::new(len)
-        }
-        .to_bytes();
-        let mut parts = [iovec {
-            iov_base: PADDING.as_ptr().cast_mut().cast(),
-            iov_len: PADDING.len(),
-        }; 1 + MOST_PADDING];
-        parts[0] = iovec {
-            iov_base: token.as_ptr().cast_mut().cast(),
-            iov_len: token.len(),
         };
-        // SAFETY: all zero is a valid msghdr.
-        let mut header: msghdr = unsafe { std::mem::zeroed() };
-        header.msg_iov = parts.as_mut_ptr();
-        header.msg_iovlen = 1 + (len / PADDED).min(MOST_PADDING);
-        let mut room = OneFd::new();
-        let file = self.0.as_ref().map_or(-1, Hold::fd);
-        sys::attach_file(&mut room, &mut header, file);
-        // SAFETY: header, token and control buffer are alive. May block.
-        unsafe { next::sendmsg(fd, &raw const header, flags) }
-            .check()
-            .map(|_| len)
+        let file = self.hold.as_ref().map_or(-1, Hold::fd);
+        send_token(fd, file, token, len / PADDED, flags)?;
+        if let Some(hold) = &mut self.hold {
+            hold.leave_room();
+        }
+        Ok(len)
     }
 
     /// It is not needed any more.
     pub(crate) fn close(self) {
-        if let Some(hold) = self.0 {
+        if let Some(hold) = self.hold {
             hold.let_go();
         }
     }
+}
+
+/// A file with the octets, that nobody can change.
+fn file_of(buffers: Iov) -> Result<OwnedFd, Errno> {
+    let file = sys::message_file()?;
+    // The kernel stops early only at a buffer that is not there.
+    if buffers.write_to(&file)? != buffers.total {
+        return Err(Errno(libc::EFAULT));
+    }
+    sys::seal(&file)?;
+    Ok(file)
 }
 
 fn returned(result: Result<usize, Errno>) -> isize {

@@ -16,13 +16,14 @@ use crate::boundary::Boundary;
 use crate::engine::{self, Runtime};
 use crate::errno::Errno;
 use crate::fdtable;
+use crate::fork;
 use crate::lock::{Control, Guarded, control, control_lock};
 use crate::sockopt::{Members, Shadows};
 use crate::sys;
 use crate::turn::Turn;
 use libc::c_int;
 use pgm_engine::driver::config::{Defaults, ListenOptions, SendOptions, UdpEncap};
-use pgm_engine::driver::{self, Carriage, Handle, Identity, Mode, PrivateFd, Role};
+use pgm_engine::driver::{self, Carriage, Handle, Identity, Mode, PrivateFd, Role, Room};
 use pgm_engine::num::{Gsi, Tsi};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -179,6 +180,8 @@ pub(crate) struct Socket {
     gsi: AtomicU64,
     /// Largest TPDU of a sender, octets.
     max_tpdu: AtomicU32,
+    /// See [`Socket::room`].
+    room: AtomicPtr<Room>,
     /// Other processes may have it: there was a fork, or it came from one, or went to one.
     shared: AtomicBool,
     /// Makes reading one message one step.
@@ -286,6 +289,7 @@ impl Socket {
                     boundary: Boundary::new(),
                     gsi: AtomicU64::new(0),
                     max_tpdu: AtomicU32::new(0),
+                    room: AtomicPtr::new(std::ptr::null_mut()),
                     shared: AtomicBool::new(false),
                     receiving: Turn::new(),
                     read_so_far: AtomicI32::new(0),
@@ -302,6 +306,7 @@ impl Socket {
         socket.peer.store(0, Ordering::Relaxed);
         socket.deferred.store(0, Ordering::Relaxed);
         socket.boundary.reset();
+        socket.room.store(std::ptr::null_mut(), Ordering::Relaxed);
         socket.shared.store(false, Ordering::Relaxed);
         socket.gsi.store(0, Ordering::Relaxed);
         socket.read_so_far.store(0, Ordering::Relaxed);
@@ -501,6 +506,13 @@ impl Socket {
         let ours = self.epoch.load(Ordering::Relaxed) == engine::epoch();
         let runtime = engine::running().filter(|_| ours)?;
         Some((runtime, Handle(self.handle.load(Ordering::Relaxed))))
+    }
+
+    /// Where a sender of this process counts the files it sends.
+    pub(crate) fn room(&self) -> Option<&'static Room> {
+        let room = self.room.load(Ordering::Acquire).cast_const();
+        self.served().filter(|_| fork::is_own_memory())?;
+        sys::leaked(room)
     }
 
     fn become_kind(&self, kind: Kind, handle: Handle, local: SocketAddrV4, peer: SocketAddrV4) {

@@ -33,6 +33,8 @@ pub struct BigMessage {
     /// To the program: data that was lost for good before this message. Without octets in the file it is
     /// the end of the session that follows.
     pub lost: Option<LostRun>,
+    /// From the program: who counts the memory of the file ([`super::Room::mark`]); 0: nobody.
+    pub mark: u64,
 }
 
 impl BigMessage {
@@ -40,8 +42,10 @@ impl BigMessage {
     const MAGIC: u64 = 0x5047_4d62_6967_0000;
     /// See [`Self::whole`].
     pub const MORE: u64 = u64::MAX;
+    /// See [`Self::whole`]: no message, but something that fills the pair. When it is read there is room again.
+    pub const FILL: u64 = u64::MAX - 1;
     /// Octets of the token.
-    pub const LEN: usize = 32;
+    pub const LEN: usize = 40;
 
     /// A message of so many octets, and nothing to say about it.
     #[must_use]
@@ -50,6 +54,16 @@ impl BigMessage {
             len: len as u64,
             whole: 0,
             lost: None,
+            mark: 0,
+        }
+    }
+
+    /// Something that fills the pair.
+    #[must_use]
+    pub fn fill() -> Self {
+        Self {
+            whole: Self::FILL,
+            ..Self::new(0)
         }
     }
 
@@ -62,7 +76,8 @@ impl BigMessage {
         bytes[8..16].copy_from_slice(&self.len.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.whole.to_le_bytes());
         bytes[24..28].copy_from_slice(&lost[0].to_le_bytes());
-        bytes[28..].copy_from_slice(&lost[1].to_le_bytes());
+        bytes[28..32].copy_from_slice(&lost[1].to_le_bytes());
+        bytes[32..].copy_from_slice(&self.mark.to_le_bytes());
         bytes
     }
 
@@ -73,12 +88,13 @@ impl BigMessage {
         let magic = u64::from_le_bytes(bytes[..8].try_into().ok()?);
         let lost = LostRun {
             first: u32::from_le_bytes(bytes[24..28].try_into().ok()?),
-            count: u32::from_le_bytes(bytes[28..].try_into().ok()?),
+            count: u32::from_le_bytes(bytes[28..32].try_into().ok()?),
         };
         let message = Self {
             len: u64::from_le_bytes(bytes[8..16].try_into().ok()?),
             whole: u64::from_le_bytes(bytes[16..24].try_into().ok()?),
             lost: (lost.count > 0).then_some(lost),
+            mark: u64::from_le_bytes(bytes[32..].try_into().ok()?),
         };
         (magic == Self::MAGIC).then_some(message)
     }
@@ -93,6 +109,7 @@ mod tests {
         let plain = BigMessage::new(16 << 20);
         let part = BigMessage {
             whole: 32 << 20,
+            mark: 1 << 63,
             ..plain
         };
         let lost = LostRun {
@@ -107,8 +124,8 @@ mod tests {
             assert_eq!(BigMessage::from_bytes(&token.to_bytes()), Some(token));
             let padded = [&token.to_bytes()[..], &[0; 100]].concat();
             assert_eq!(BigMessage::from_bytes(&padded), Some(token));
-            assert_eq!(BigMessage::from_bytes(&padded[..31]), None);
+            assert_eq!(BigMessage::from_bytes(&padded[..39]), None);
         }
-        assert_eq!(BigMessage::from_bytes(&[0; 32]), None);
+        assert_eq!(BigMessage::from_bytes(&[0; 40]), None);
     }
 }

@@ -20,6 +20,7 @@ mod link;
 pub mod log;
 mod native;
 mod pair;
+mod parcels;
 mod private;
 mod process;
 mod relay;
@@ -33,6 +34,7 @@ mod unix;
 pub use big::{BigMessage, LostRun, PAIR_MESSAGE_MAX};
 pub use gate::Occasion;
 pub use pair::{Identity, Role, identify, make_pair, park};
+pub use parcels::{Kind as ParcelKind, Refusal, Room};
 pub use private::{
     PrivateFd, for_each_private_fd, forget_in_child, is_engine_thread, is_private_fd,
 };
@@ -69,7 +71,7 @@ pub enum Mode {
 }
 
 /// A connected sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct SenderInfo {
     /// For `sender_stats` and `unsent`.
     pub id: Handle,
@@ -79,6 +81,8 @@ pub struct SenderInfo {
     pub tsi: Tsi,
     /// Largest TPDU it sends, octets.
     pub max_tpdu: usize,
+    /// Its room for files.
+    pub room: &'static Room,
 }
 
 /// Names a sender, listener or session inside the engine; 0 is never used, none is used twice.

@@ -5,6 +5,7 @@ use super::config::{Defaults, Linger};
 use super::gate::Keeper;
 use super::line::{self, EngineEnd, ProgramEnd};
 use super::link::{Context, Key, Link, MAX_SERIAL, Retired, Token, find_interfaces};
+use super::parcels::Rooms;
 use super::private::{self, EngineFd};
 use super::successor::{self, Place, Successor};
 use super::sys::Epoll;
@@ -108,6 +109,7 @@ impl Reactor {
                 epoll,
                 received: Budget::new(defaults.memory.received()),
                 sent: Budget::new(defaults.memory.sent()),
+                rooms: Rooms::new(defaults.memory.longest(), unix::random()?.max(1)),
                 defaults,
                 gsi: super::random_gsi()?,
                 rng: fastrand::Rng::with_seed(unix::random()?),

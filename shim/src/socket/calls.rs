@@ -162,6 +162,8 @@ pub(crate) unsafe fn connect(
         socket.set_gsi(sender.tsi.gsi);
         let max_tpdu = sender.max_tpdu.try_into().unwrap_or(u32::MAX);
         socket.max_tpdu.store(max_tpdu, Ordering::Relaxed);
+        let room = std::ptr::from_ref(sender.room).cast_mut();
+        socket.room.store(room, Ordering::Release);
         socket.become_kind(Kind::Sender, sender.id, sender.local, group);
         exit::tell_linger(socket, fd);
         Ok(0)

@@ -368,7 +368,8 @@ pub const VARIABLES: &[Variable] = &[
         values: "octets, at least 32M, with k, M or G",
         help: "Memory for the data of all PGM sockets of a process: a half at most for what is received, a quarter for \
                what senders queue and keep for repairs; from the half of each on, sessions or senders have equal shares. A \
-               message above a quarter is refused. Default 1G.",
+               quarter is for messages above 128 KiB on their way to the network, and for what MSG_MORE joins; a \
+               longer one is refused. Default 1G.",
         set: |draft, value| {
             let value = octets(value).and_then(|n| usize::try_from(n).ok());
             let value = value.filter(|n| *n >= MEMORY_MIN).map(Memory);

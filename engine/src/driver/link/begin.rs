@@ -45,10 +45,14 @@ impl Link {
             local: SocketAddrV4::new(iface.addr, tsi.sport),
             tsi,
             max_tpdu: self.carrier.max_tpdu(&iface, options),
+            room: cx.rooms.open(),
         };
         let token = self.token(key);
-        let sender = Sender::new(&cx.epoll, id, mode, options.linger, end, token);
-        let sender = sender.inspect_err(|_| self.drop_source(id))?;
+        let sender = Sender::new(&cx.epoll, id, mode, options.linger, end, info.room, token);
+        let sender = sender.inspect_err(|_| {
+            self.drop_source(id);
+            cx.rooms.close(info.room);
+        })?;
         self.senders.insert(id, sender);
         let native = self.carrier.is_native();
         give_name(

@@ -13,6 +13,7 @@ pub(in crate::driver) use token::{Key, MAX_SERIAL, Token};
 use crate::driver::carrier::{BATCH, Carrier, Interface, PortId};
 use crate::driver::config::{Defaults, Memory};
 use crate::driver::pair::{Role, name_engine_end};
+use crate::driver::parcels::Rooms;
 use crate::driver::relay::{Listener, Sender, Session};
 use crate::driver::sys::Epoll;
 use crate::driver::unix::Inbox;
@@ -58,6 +59,8 @@ pub(in crate::driver) struct Context {
     /// What all sessions may hold, and all senders.
     pub(in crate::driver) received: Budget,
     pub(in crate::driver) sent: Budget,
+    /// Files of all senders.
+    pub(in crate::driver) rooms: Rooms,
     /// Buffers of senders; none before the first one.
     pub(in crate::driver) inbox: Option<Inbox>,
     pub(in crate::driver) retired_sources: Retired<SourceStats>,

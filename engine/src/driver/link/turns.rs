@@ -214,12 +214,15 @@ impl Link {
     pub(super) fn remove(&mut self, key: Key, cx: &mut Context) {
         match key {
             Key::Sender(id) => {
-                if let Some(sender) = self.senders.remove(&id)
-                    && !sender.is_finished()
-                {
-                    cx.retired_sources
-                        .keep(self.handle(key), self.source_stats(id));
-                    self.drop_source(id);
+                if let Some(sender) = self.senders.remove(&id) {
+                    if !sender.is_finished() {
+                        cx.retired_sources
+                            .keep(self.handle(key), self.source_stats(id));
+                        self.drop_source(id);
+                    }
+                    let room = sender.room();
+                    drop(sender);
+                    cx.rooms.close(room);
                 }
             }
             Key::Listener(id) => self.close_listener(id),

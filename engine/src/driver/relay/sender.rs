@@ -5,10 +5,11 @@
 
 use super::{End, Next, is_hang_up};
 use crate::driver::config::Linger;
+use crate::driver::parcels::Kept;
 use crate::driver::private::EngineFd;
 use crate::driver::sys::Epoll;
 use crate::driver::unix::{self, BATCH, Inbox, Received, SLOT};
-use crate::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX, log};
+use crate::driver::{BigMessage, Mode, PAIR_MESSAGE_MAX, ParcelKind, Room, log};
 use crate::endpoint::{Endpoint, SourceId};
 use crate::log_line;
 use crate::source::MAX_APDU;
@@ -59,8 +60,13 @@ pub(in crate::driver) struct Sender {
     held: VecDeque<Given>,
     /// What the message begun still lacks, octets.
     lacking: usize,
-    /// Messages that wait for more to become one (MSG_MORE).
+    /// Messages that wait for more to become one (MSG_MORE), and their room.
     corked: BytesMut,
+    corked_room: Option<Kept>,
+    /// Room for what comes as files.
+    room: &'static Room,
+    /// The program fills the pair until files are out.
+    filled: bool,
     chunk: BytesMut,
     /// The application end is closed: nothing new comes, but there may be something queued.
     hung_up: bool,
@@ -85,6 +91,7 @@ impl Sender {
         mode: Mode,
         linger: Linger,
         engine_end: EngineFd,
+        room: &'static Room,
         token: u64,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -96,6 +103,9 @@ impl Sender {
             held: VecDeque::new(),
             lacking: 0,
             corked: BytesMut::new(),
+            corked_room: None,
+            room,
+            filled: false,
             chunk: BytesMut::new(),
             hung_up: false,
             last_call: false,
@@ -124,17 +134,24 @@ impl Sender {
         }
         self.held.clear();
         self.corked.clear();
+        self.corked_room = None;
         (self.hung_up, self.eof, self.closed) = (true, true, true);
         let rst = Rst {
             no_naks: leaves,
             code: ABORTED,
         };
         endpoint.abort_source(now, self.id, rst, true);
+        self.room.forget();
     }
 
     /// The source's linger is over.
     pub(in crate::driver) fn on_finished(&mut self) {
         self.finished = true;
+    }
+
+    /// Its room for files.
+    pub(in crate::driver) fn room(&self) -> &'static Room {
+        self.room
     }
 
     /// Whether the source is gone.
@@ -213,7 +230,7 @@ impl Sender {
         next
     }
 
-    /// Memory it takes for what is on its way to the source. Long messages are files, which are counted as such.
+    /// Memory it takes for what is on its way to the source. Long messages are files, which have their own room.
     fn octets_kept(&self) -> usize {
         let short = |octets: &usize| *octets <= PAIR_MESSAGE_MAX;
         let held: usize = self.held_octets().filter(short).sum();
@@ -248,8 +265,17 @@ impl Sender {
                 self.watch(epoll, INPUT);
                 return Next::Wait;
             }
+            // Nothing beside what fills the pair may be waited for.
+            self.filled &= !self.hung_up && !self.last_call && self.room.has_files();
+            if self.filled {
+                self.watch(epoll, 0);
+                return Next::At(now + SCARCE);
+            }
             // Each message read is memory, whatever the source takes of it.
-            let limit = endpoint.messages_welcome(BATCH);
+            let limit = match endpoint.messages_welcome(BATCH) {
+                limit if self.room.is_tight() => limit.min(1),
+                limit => limit,
+            };
             if limit == 0 {
                 self.watch(epoll, 0);
                 return Next::At(now + SCARCE);
@@ -371,9 +397,13 @@ impl Sender {
 
     /// A message that came as a file.
     fn take_file(&mut self, file: &EngineFd, big: BigMessage) {
+        if big.whole == BigMessage::FILL {
+            self.filled = true;
+            return;
+        }
         let result = valid_length(big.len)
             .and_then(|len| unix::read_file(file, len))
-            .and_then(|octets| self.take_with(octets, big.whole));
+            .and_then(|octets| self.take_with(octets, big));
         match result {
             Ok(()) => {}
             Err(e) => {
@@ -388,25 +418,55 @@ impl Sender {
     }
 
     /// Octets that came with word of how long the message is: see [`BigMessage::whole`].
-    fn take_with(&mut self, octets: Bytes, whole: u64) -> io::Result<()> {
-        match whole {
+    fn take_with(&mut self, octets: Bytes, big: BigMessage) -> io::Result<()> {
+        let kind = match big.whole {
+            BigMessage::MORE => ParcelKind::Joined,
+            _ => ParcelKind::File,
+        };
+        let mut kept = self.room.keep(octets.len(), kind, big.mark);
+        match big.whole {
             BigMessage::MORE if self.lacking == 0 => {
+                match &mut self.corked_room {
+                    Some(all) => all.absorb(kept),
+                    none => *none = Some(kept),
+                }
                 valid_length((self.corked.len() + octets.len()) as u64)?;
                 self.corked.extend_from_slice(&octets);
             }
-            1..BigMessage::MORE if self.lacking == 0 => {
+            1..=BigMessage::FILL if self.lacking == 0 => {
+                let octets = kept.with(octets);
                 // What waited for more was not to be part of this.
                 if !self.corked.is_empty() {
-                    let before = std::mem::take(&mut self.corked).freeze();
+                    let before = self.uncork();
                     self.held.push_back(Given::Apdu(before));
                 }
-                self.lacking = valid_length(whole)?;
+                self.lacking = valid_length(big.whole)?;
                 self.held.push_back(Given::Begin(self.lacking));
                 self.take(octets);
             }
-            _ => self.take(octets),
+            _ => {
+                match &mut self.corked_room {
+                    // It becomes a part of what waited for it.
+                    Some(all) => {
+                        all.become_file();
+                        kept.become_file();
+                        all.absorb(kept);
+                        self.take(octets);
+                    }
+                    None => self.take(kept.with(octets)),
+                }
+            }
         }
         Ok(())
+    }
+
+    /// What waited for more, as a message.
+    fn uncork(&mut self) -> Bytes {
+        let octets = std::mem::take(&mut self.corked).freeze();
+        match self.corked_room.take() {
+            Some(kept) => kept.with(octets),
+            None => octets,
+        }
     }
 
     /// One message of the program: an APDU, or the next octets of one that was begun. Should it run over,
@@ -422,7 +482,7 @@ impl Sender {
         }
         if !self.corked.is_empty() {
             self.corked.extend_from_slice(&octets);
-            octets = std::mem::take(&mut self.corked).freeze();
+            octets = self.uncork();
         }
         self.held.push_back(Given::Apdu(octets));
     }
