@@ -6,6 +6,7 @@
 /* c-tests: time=100 */
 #include "check.h"
 
+#include <setjmp.h>
 #include <sys/epoll.h>
 
 enum { LONG = 500000, PART = 100000, ROOM = 8000000, SENDERS = 20, MANY = 30 };
@@ -129,6 +130,65 @@ static void joined(void)
     drop(fd);
 }
 
+/* A sender that takes more, but whose last message still fills what another leaves: it is told once when it is out. */
+static void told_once(void)
+{
+    int times = 0, cork = sender(0), fd = sender(0), epoll = (int)OK(epoll_create1(0));
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+
+    OK(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+    EQUAL(send(cork, message, ROOM / 2 - PART, MSG_MORE), ROOM / 2 - PART); /* twice, so there is twice a part */
+    EQUAL(send(fd, message, PART * 3 / 2, MSG_DONTWAIT), PART * 3 / 2);
+    while (send(fd, message, PART * 3 / 2, MSG_DONTWAIT) == -1) {
+        EQUAL(errno, EAGAIN);
+        CHECK(epoll_wait(epoll, &event, 1, 10000) == 1);
+        times++;
+    }
+    printf("waited %d times for one message\n", times);
+    CHECK(times >= 1 && times <= 3);
+    OK(close(epoll));
+    drop(fd);
+    drop(cork);
+}
+
+static sigjmp_buf out;
+
+static void jump(int signal)
+{
+    siglongjmp(out, signal);
+}
+
+/* What a handler jumped out of has no room any more when the thread sends again. */
+static void jumped_out(void)
+{
+    struct sigaction action = {.sa_handler = jump};
+    int error, fd = sender(0), other = sender(0);
+
+    OK(sigaction(SIGUSR2, &action, NULL));
+    pid_t parent = getpid(), child = (pid_t)OK(fork());
+    if (child == 0) {
+        for (;;) {
+            sleep_ms(5);
+            if (kill(parent, SIGUSR2) == -1)
+                _exit(0);
+        }
+    }
+    for (volatile int i = 0; i < 4 * ROOM / LONG; i++)
+        while (sigsetjmp(out, 1) == 0) {
+            while (send(fd, message, 1000, MSG_DONTWAIT) == 1000) /* short ones fill the pair, */
+                continue;
+            (void)!send(fd, message, LONG, 0); /* and this waits */
+        }
+    signal(SIGUSR2, SIG_IGN);
+    OK(kill(child, SIGKILL));
+    EQUAL(OK(waitpid(child, NULL, 0)), child);
+    int taken = send_until_refused(other, &error);
+    if (taken < ROOM / LONG - 1)
+        FAIL("%d messages were taken, expected %d", taken, ROOM / LONG - 1);
+    drop(fd);
+    drop(other);
+}
+
 static int fast_sender(void)
 {
     struct pgm_send_window window = {.rate_kbits_per_sec = 100000, .window_size_in_msecs = 1000};
@@ -196,6 +256,8 @@ int main(void)
     all_together();
     interrupted();
     joined();
+    jumped_out();
+    told_once();
     waits();
     waits_for_edges();
     return 0;
