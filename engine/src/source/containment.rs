@@ -4,7 +4,7 @@
 use super::repair::SqnList;
 use super::txw::{Place, TxWindow};
 use super::{Emitted, Mark, Source, emit};
-use crate::wire::{Body, Nak, Options};
+use crate::wire::{Nak, Options};
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -87,13 +87,7 @@ impl Source {
     /// RFC 3208 §15.3.2 (I-08): it says that multicast does not reach its receiver, and whose word that is.
     pub(super) fn emit_unicast_ncf(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Emitted> {
         let (to, sqns) = self.containment.take()?;
-        let (first, rest) = sqns.split_first()?;
-        let body = Body::Ncf(Nak {
-            sqn: *first,
-            list: rest.iter().copied().collect(),
-            source: self.config.nla.into(),
-            group: self.config.group.into(),
-        });
+        let body = self.ncf(&sqns)?;
         let options = Options {
             nbr_unreach: true,
             path_nla: Some(self.config.nla.into()),

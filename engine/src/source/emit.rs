@@ -11,6 +11,17 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 impl Source {
+    /// An NCF for these; `None` for none.
+    pub(super) fn ncf(&self, sqns: &SqnList) -> Option<Body> {
+        let (first, rest) = sqns.split_first()?;
+        Some(Body::Ncf(Nak {
+            sqn: *first,
+            list: rest.iter().copied().collect(),
+            source: self.config.nla.into(),
+            group: self.config.group.into(),
+        }))
+    }
+
     /// RFC 3208 §8.3 (S-15): what the NAK said, downstream.
     pub(super) fn emit_ncf(
         &mut self,
@@ -19,13 +30,7 @@ impl Source {
         sqns: &SqnList,
         out: &mut Vec<u8>,
     ) -> Option<Emitted> {
-        let (first, rest) = sqns.split_first()?;
-        let body = Body::Ncf(Nak {
-            sqn: *first,
-            list: rest.iter().copied().collect(),
-            source: self.config.nla.into(),
-            group: self.config.group.into(),
-        });
+        let body = self.ncf(sqns)?;
         let options = Options {
             nak_bo_ivl: Some(self.nak_bo_ivl()),
             ..Options::default()
