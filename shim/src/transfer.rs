@@ -104,6 +104,7 @@ pub(crate) unsafe fn splice(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
+    let nonblocking = flags & libc::SPLICE_F_NONBLOCK != 0;
     if let Some(socket) = ours(to) {
         if let Err(error) = check_sender(socket) {
             return fail(error);
@@ -115,13 +116,13 @@ pub(crate) unsafe fn splice(
         };
         if lacking > 0 && from_offset.is_null() && to_offset.is_null() {
             // SAFETY: the caller's.
-            return unsafe { splice_part(socket, from, to, len.min(lacking), flags) };
+            return unsafe { splice_part(socket, from, to, len.min(lacking), nonblocking) };
         }
     }
     match ours(from) {
         Some(_) if !from_offset.is_null() || !to_offset.is_null() => fail(Errno(libc::ESPIPE)),
         // SAFETY: the caller's.
-        Some(socket) => unsafe { splice_from(socket, from, to, len, flags) },
+        Some(socket) => unsafe { splice_from(socket, from, to, len, nonblocking) },
         // SAFETY: the caller's.
         None => unsafe { next::splice(from, from_offset, to, to_offset, len, flags) },
     }
@@ -133,33 +134,29 @@ unsafe fn splice_from(
     fd: c_int,
     pipe: c_int,
     len: size_t,
-    flags: c_uint,
+    nonblocking: bool,
 ) -> ssize_t {
-    let nonblocking = flags & libc::SPLICE_F_NONBLOCK != 0;
-    let mut buffer = [0_u8; PIECE];
-    let place: *mut c_void = buffer.as_mut_ptr().cast();
-    if !sys::is_pipe(pipe) {
-        return fail(Errno(libc::EINVAL));
-    }
-    // SAFETY: the buffer is long enough for all that is asked for; no address is wanted.
-    unsafe {
-        let nowhere = || Place::new(null_mut(), null_mut());
-        let seen = session::recv(socket, fd, place, len.min(PIECE), libc::MSG_PEEK, nowhere());
-        if seen <= 0 {
-            return seen;
+    by_buffer(pipe, len, |place, room| {
+        // SAFETY: the buffer is long enough for all that is asked for; no address is wanted.
+        unsafe {
+            let nowhere = || Place::new(null_mut(), null_mut());
+            let seen = session::recv(socket, fd, place, room, libc::MSG_PEEK, nowhere());
+            if seen <= 0 {
+                return seen;
+            }
+            if nonblocking && !is_ready(pipe, libc::POLLOUT) {
+                return fail(Errno(libc::EAGAIN));
+            }
+            let written = next::write(pipe, place, seen.cast_unsigned());
+            if written > 0 {
+                let saved = errno::get();
+                let flags = libc::MSG_DONTWAIT;
+                session::recv(socket, fd, place, written.cast_unsigned(), flags, nowhere());
+                errno::set(saved);
+            }
+            written
         }
-        if nonblocking && !is_ready(pipe, libc::POLLOUT) {
-            return fail(Errno(libc::EAGAIN));
-        }
-        let written = next::write(pipe, place, seen.cast_unsigned());
-        if written > 0 {
-            let saved = errno::get();
-            let flags = libc::MSG_DONTWAIT;
-            session::recv(socket, fd, place, written.cast_unsigned(), flags, nowhere());
-            errno::set(saved);
-        }
-        written
-    }
+    })
 }
 
 /// Move a part of a message (RM_SET_MESSAGE_BOUNDARY) out of a pipe.
@@ -168,25 +165,34 @@ unsafe fn splice_part(
     pipe: c_int,
     fd: c_int,
     len: size_t,
-    flags: c_uint,
+    nonblocking: bool,
 ) -> ssize_t {
-    let nonblocking = flags & libc::SPLICE_F_NONBLOCK != 0;
-    let mut buffer = [0_u8; PIECE];
-    let place: *mut c_void = buffer.as_mut_ptr().cast();
+    by_buffer(pipe, len, |place, room| {
+        if nonblocking && !(is_ready(pipe, libc::POLLIN) && is_ready(fd, libc::POLLOUT)) {
+            return fail(Errno(libc::EAGAIN));
+        }
+        // SAFETY: the buffer is long enough for all that is asked for.
+        unsafe {
+            let read = next::read(pipe, place, room);
+            if read <= 0 {
+                return read;
+            }
+            send::send_one(socket, fd, place, read.cast_unsigned(), 0)
+        }
+    })
+}
+
+/// What moves at most `len` octets to or from a pipe does it by way of a buffer, with so much room.
+fn by_buffer(
+    pipe: c_int,
+    len: size_t,
+    step: impl FnOnce(*mut c_void, size_t) -> ssize_t,
+) -> ssize_t {
     if !sys::is_pipe(pipe) {
         return fail(Errno(libc::EINVAL));
     }
-    if nonblocking && !(is_ready(pipe, libc::POLLIN) && is_ready(fd, libc::POLLOUT)) {
-        return fail(Errno(libc::EAGAIN));
-    }
-    // SAFETY: the buffer is long enough for all that is asked for.
-    unsafe {
-        let read = next::read(pipe, place, len.min(PIECE));
-        if read <= 0 {
-            return read;
-        }
-        send::send_one(socket, fd, place, read.cast_unsigned(), 0)
-    }
+    let mut buffer = [0_u8; PIECE];
+    step(buffer.as_mut_ptr().cast(), len.min(PIECE))
 }
 
 fn is_ready(fd: c_int, events: c_short) -> bool {
