@@ -201,8 +201,8 @@ fn whole(number: f64) -> Option<u32> {
         .then_some(number as u32)
 }
 
-fn octets(value: &str) -> Option<u32> {
-    whole(scaled(value)?)
+fn octets<T: TryFrom<u32>>(value: &str) -> Option<T> {
+    T::try_from(whole(scaled(value)?)?).ok()
 }
 
 /// kbit/s; 0 is unlimited.

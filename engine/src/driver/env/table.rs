@@ -349,19 +349,13 @@ pub const VARIABLES: &[Variable] = &[
         name: "PGM_RXW_BYTES",
         values: "octets, with k, M or G",
         help: "Octets a receiver's window holds.",
-        set: |draft, value| {
-            let value = octets(value).and_then(|n| usize::try_from(n).ok());
-            assign(&mut draft.defaults.listen.receiver.rxw_bytes, value)
-        },
+        set: |draft, value| assign(&mut draft.defaults.listen.receiver.rxw_bytes, octets(value)),
     },
     Variable {
         name: "PGM_MAX_APDU",
         values: "octets, with k, M or G",
         help: "Longest message a receiver takes.",
-        set: |draft, value| {
-            let value = octets(value).and_then(|n| usize::try_from(n).ok());
-            assign(&mut draft.defaults.listen.receiver.max_apdu, value)
-        },
+        set: |draft, value| assign(&mut draft.defaults.listen.receiver.max_apdu, octets(value)),
     },
     Variable {
         name: "PGM_MEMORY",
@@ -371,8 +365,7 @@ pub const VARIABLES: &[Variable] = &[
                quarter is for messages above 128 KiB on their way to the network, and for what MSG_MORE joins; a \
                longer one is refused. Default 1G.",
         set: |draft, value| {
-            let value = octets(value).and_then(|n| usize::try_from(n).ok());
-            let value = value.filter(|n| *n >= MEMORY_MIN).map(Memory);
+            let value = octets(value).filter(|n| *n >= MEMORY_MIN).map(Memory);
             assign(&mut draft.defaults.memory, value)
         },
     },
@@ -445,7 +438,7 @@ pub const VARIABLES: &[Variable] = &[
         values: "octets, with k, M or G",
         help: "What a receiver keeps of each session to repair for others, after PGM_DLR. Default 10M.",
         set: |draft, value| {
-            let octets = octets(value).and_then(|n| usize::try_from(n).ok())?;
+            let octets = octets(value)?;
             if let Some(dlr) = &mut draft.defaults.listen.receiver.dlr {
                 dlr.store_bytes = octets;
             }
