@@ -1,6 +1,7 @@
 //! Native carriers, and several interfaces in a network namespace: as root; else skipped.
 
 use super::*;
+use socket2::Socket;
 
 #[test]
 fn native_needs_privilege() {
