@@ -1,14 +1,6 @@
 /* pthread_cancel unwinds a thread that waits in a call, on PGM sockets and on others, and harms nothing. */
 #include "check.h"
-#include <pthread.h>
-
-static int cleaned;
-
-static void clean(void *arg)
-{
-    (void)arg;
-    cleaned++;
-}
+#include "cancel.h"
 
 static void *wait_recv(void *arg)
 {
@@ -48,20 +40,6 @@ static void *wait_send(void *arg)
         continue;
     pthread_cleanup_pop(0);
     return NULL;
-}
-
-static void cancel(void *(*waiting)(void *), int fd)
-{
-    pthread_t thread;
-    void *result;
-
-    cleaned = 0;
-    EQUAL(pthread_create(&thread, NULL, waiting, &fd), 0);
-    sleep_ms(150);
-    EQUAL(pthread_cancel(thread), 0);
-    EQUAL(pthread_join(thread, &result), 0);
-    CHECK(result == PTHREAD_CANCELED);
-    EQUAL(cleaned, 1);
 }
 
 int main(void)

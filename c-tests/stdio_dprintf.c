@@ -1,7 +1,7 @@
 /* dprintf and vdprintf: one message each on a PGM socket, whatever the arguments; what they were on anything else. */
 /* c-tests: variants=fortify2,fortify3,asan */
 #include "check.h"
-#include <pthread.h>
+#include "cancel.h"
 
 enum { LONG = 200000 };
 
@@ -40,14 +40,6 @@ static void expect_file(int fd)
     EQUAL(lseek(fd, 0, SEEK_SET), 0);
 }
 
-static int cleaned;
-
-static void clean(void *arg)
-{
-    (void)arg;
-    cleaned++;
-}
-
 /* Waits for room in the window. */
 static void *print_on(void *arg)
 {
@@ -56,19 +48,6 @@ static void *print_on(void *arg)
         dprintf(*(int *)arg, "%01000d", 1);
     pthread_cleanup_pop(0);
     return NULL;
-}
-
-static void cancelled(int fd)
-{
-    pthread_t thread;
-    void *result;
-
-    EQUAL(pthread_create(&thread, NULL, print_on, &fd), 0);
-    sleep_ms(200);
-    EQUAL(pthread_cancel(thread), 0);
-    EQUAL(pthread_join(thread, &result), 0);
-    CHECK(result == PTHREAD_CANCELED);
-    EQUAL(cleaned, 1);
 }
 
 int main(void)
@@ -109,6 +88,6 @@ int main(void)
     int slow = pgm_socket(0);
     OK(setsockopt(slow, IPPROTO_PGM, RM_RATE_WINDOW_SIZE, &window, sizeof(window)));
     OK(connect(slow, SA(a), sizeof(a)));
-    cancelled(slow);
+    cancel(print_on, slow);
     return 0;
 }
