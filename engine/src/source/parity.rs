@@ -145,16 +145,8 @@ impl Parity {
             let tg = tg_sqn(sqn, k);
             // RFC 3208 §11.3.1: the count is 0-based; k ≤ 128.
             let count = (sqn.since(tg) + 1) as u8;
-            let group = match txw.group(tg) {
-                Place::Inside(group) => group,
-                Place::Behind => {
-                    stats.naks_too_late += 1;
-                    continue;
-                }
-                Place::Ahead => {
-                    stats.naks_ignored += 1;
-                    continue;
-                }
+            let Some(group) = txw.group(tg).asked_for(stats) else {
+                continue;
             };
             inside = true;
             let queued = group.is_ready();

@@ -211,16 +211,8 @@ impl Repairs {
         let mut confirm = SqnList::new();
         let (mut inside, mut opened) = (false, false);
         for sqn in sqns {
-            let entry = match txw.place(sqn) {
-                Place::Inside(entry) => entry,
-                Place::Behind => {
-                    stats.naks_too_late += 1;
-                    continue;
-                }
-                Place::Ahead => {
-                    stats.naks_ignored += 1;
-                    continue;
-                }
+            let Some(entry) = txw.place(sqn).asked_for(stats) else {
+                continue;
             };
             inside = true;
             let known = entry.repair.is_some();

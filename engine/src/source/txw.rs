@@ -12,6 +12,7 @@ use super::SourceConfig;
 use super::group::{Group, tg_sqn};
 use super::repair::Repair;
 use crate::num::Sqn;
+use crate::stats::SourceStats;
 use crate::wire::{Fragment, Options};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -72,6 +73,18 @@ pub(super) enum Place<'a, T> {
     Behind,
     Inside(&'a mut T),
     Ahead,
+}
+
+impl<'a, T> Place<'a, T> {
+    /// What a NAK asks for, if it is there; counted if not.
+    pub(super) fn asked_for(self, stats: &mut SourceStats) -> Option<&'a mut T> {
+        match self {
+            Place::Inside(it) => return Some(it),
+            Place::Behind => stats.naks_too_late += 1,
+            Place::Ahead => stats.naks_ignored += 1,
+        }
+        None
+    }
 }
 
 /// The window: a ring indexed by distance from the trailing edge.
