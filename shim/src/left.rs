@@ -182,7 +182,7 @@ mod tests {
         let (fds, readers): (Vec<_>, Vec<_>) = (0..5).map(|_| file()).unzip();
         let open = || readers.iter().map(is_open).collect::<Vec<_>>();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let thread = scope.spawn(|| {
                 prepare();
                 let first = hold_file(fds[0], None, 3000);
                 // A handler interrupts it, which is interrupted, too, and jumps.
@@ -197,6 +197,8 @@ mod tests {
                 assert_eq!(open(), [false, true, false, false, true]);
                 let _ = hold_file(fds[4], None, 1000);
             });
+            // The scope alone waits for its result, not until it has ended.
+            thread.join().expect("no panic");
         });
         assert_eq!(open(), [false, true, false, false, false]);
         // SAFETY: it was lost on purpose.
