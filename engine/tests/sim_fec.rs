@@ -78,6 +78,32 @@ fn everything_arrives_whatever_is_lost() {
     }
 }
 
+#[test] // F-24, F-06: more is lost of many groups than there is parity for, and is asked for by SQN before the source forgets it
+fn little_parity_loses_nothing() {
+    for (seed, (n, k, proactive)) in [(10, 8, 0), (20, 16, 0), (18, 16, 2), (72, 64, 4), (3, 2, 0)]
+        .into_iter()
+        .enumerate()
+    {
+        for loss in [0.1, 0.3] {
+            let config = SourceConfig {
+                fec: Some(Fec {
+                    n,
+                    k,
+                    proactive,
+                    on_demand: true,
+                    little_endian: false,
+                }),
+                rate: Some(5_000_000),
+                window_bytes: 4_000_000,
+                window_ivl: ms(800),
+                ..lan_source()
+            };
+            let sent = messages(600, 8000, 1000);
+            transfer(600 + seed as u64, losing(loss), config, &sent);
+        }
+    }
+}
+
 #[test] // F-31: bursts that take whole groups, packets out of order and doubled
 fn everything_arrives_through_bursts_and_disorder() {
     let burst = Some(Burst {

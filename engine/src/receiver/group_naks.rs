@@ -233,7 +233,8 @@ impl Repair {
         if self.waits.listen_only || !(naks.asks() || naks.awaits()) {
             return false;
         }
-        // Departs from RFC 3208 §11.5 (F-24): a group larger than the window can only be repaired piecewise.
+        // Departs from RFC 3208 §11.5 (F-24): a group larger than the window can only be repaired piecewise, and so can
+        // one of which more was lost than the source has parity for, or whose parity nobody sends.
         if !rxw.fits(grouping.sqns()) {
             return false;
         }
@@ -424,7 +425,11 @@ impl Repair {
             return;
         }
         let k = self.groups.grouping().map_or(1, Grouping::sqns);
-        let Some((_, gap)) = self.groups.get_mut(start).and_then(|g| g.wait.as_mut()) else {
+        let Some(group) = self.groups.get_mut(start) else {
+            return;
+        };
+        let is_exhausted = group.is_exhausted();
+        let Some((_, gap)) = &mut group.wait else {
             return;
         };
         let repaired = self.repaired;
@@ -438,6 +443,11 @@ impl Repair {
         match step {
             Step::Nak => self.group_naks.due.push(start),
             Step::Wait => arm_group(&mut self.group_naks.timers, start, gap),
+            // More packets were lost than the source has parity for, and it does not tell how much that is.
+            Step::BackOff if is_exhausted => {
+                let until = self.back_off.draw(now);
+                self.release(now, rxw, start, Some(until));
+            }
             Step::BackOff if ncf_tries < NCF_TRIES && data_tries < DATA_TRIES => {
                 let until = self.group_back_off(now, rxw, start);
                 if let Some((_, gap)) = self.groups.get_mut(start).and_then(|g| g.wait.as_mut()) {
@@ -503,6 +513,9 @@ impl Repair {
             };
             if !tally.is_missing {
                 group.wait = None;
+            }
+            if matches!(&group.wait, Some((Purpose::Parity, gap)) if gap.state == State::Due) {
+                group.on_asked();
             }
             if let Some((Purpose::Parity, gap)) = &mut group.wait
                 && gap.state == State::Due

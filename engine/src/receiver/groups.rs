@@ -34,10 +34,19 @@ pub(super) struct Group {
     pub(super) is_selective: bool,
     /// NAK machine of the group as a whole.
     pub(super) wait: Option<(Purpose, Gap)>,
+    /// What came of it since parity was last asked for.
+    answer: Answer,
     form: Option<Form>,
     parity: Vec<Parity>,
     /// Data that was read, by row.
     kept: Vec<(u8, Packet)>,
+}
+
+/// Which parity came in answer to a request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answer {
+    is_new: bool,
+    is_known: bool,
 }
 
 /// What became of a parity packet.
@@ -186,6 +195,7 @@ impl Groups {
         };
         let is_known = group.parity.iter().any(|known| known.index == parity.index);
         if group.is_rejected || is_known {
+            group.answer.is_known = true;
             return Stored::Unneeded;
         }
         // RFC 3208 §11.2: what the group has in common; of parity that contradicts it the first is kept.
@@ -199,6 +209,7 @@ impl Groups {
         }
         group.form = Some(form);
         group.parity.push(parity);
+        group.answer.is_new = true;
         self.octets += octets;
         rxw.set_beside(self.octets);
         Stored::Taken
@@ -339,6 +350,16 @@ impl Group {
     /// Whether it asks for parity.
     pub(super) fn is_asking(&self) -> bool {
         matches!(self.wait, Some((Purpose::Parity, _)))
+    }
+
+    /// Parity is asked for now.
+    pub(super) fn on_asked(&mut self) {
+        self.answer = Answer::default();
+    }
+
+    /// Whether the source gave nothing but what is here already (F-06): it has no more.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.answer.is_known && !self.answer.is_new
     }
 
     /// Whether data was read that a group of `size` does not have.

@@ -180,8 +180,8 @@ impl Group {
     /// Index of an on-demand parity packet, which goes now. There are `h`, of which `proactive` belong to
     /// pro-active parity.
     ///
-    /// RFC 3208 §11.4 (F-06): a new one. Once all are used they come again, those of pro-active parity only
-    /// where there are no others: a receiver that still lacks something then has lost many.
+    /// Departs from RFC 3208 §11.4 (F-06): a new one as long as there are any; once all are used they come again, those
+    /// of pro-active parity only where there are no others. A receiver that still lacks something then has lost many.
     pub(super) fn take_on_demand(
         &mut self,
         now: Instant,

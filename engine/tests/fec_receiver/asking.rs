@@ -266,6 +266,37 @@ fn unanswered_groups_are_asked_for_packet_by_packet() {
     assert_eq!(rig.parity_naks(), [FIRST + 48]);
 }
 
+#[test] // F-24, R-14: a source that gives what it gave before has no more parity, and will have none
+fn parity_that_comes_again_is_all_there_is() {
+    let (mut rig, stream) = group_with(&[FIRST + 1, FIRST + 2, FIRST + 5]);
+    rig.data_but(&stream, FIRST + 8..FIRST + 32, &[]);
+    let naks = |rig: &mut Rig| {
+        let asks = (0..400).find_map(|_| {
+            rig.pass(ms(1));
+            Some(rig.all_naks()).filter(|naks| !naks.is_empty())
+        });
+        asks.unwrap_or_default()
+    };
+    assert_eq!(naks(&mut rig), [(true, vec![FIRST + 2])]);
+    let answer = |rig: &mut Rig, indices: &[u8]| {
+        rig.parity_ncf(FIRST, 3);
+        for j in indices {
+            rig.parity(&stream, FIRST, *j, true);
+        }
+    };
+    answer(&mut rig, &[0, 1, 0]);
+    assert_eq!(naks(&mut rig), [(true, vec![FIRST])], "two of it are new");
+    answer(&mut rig, &[]);
+    assert_eq!(naks(&mut rig), [(true, vec![FIRST])], "what came was lost");
+    answer(&mut rig, &[1]);
+    assert_eq!(
+        naks(&mut rig),
+        [(false, vec![FIRST + 1, FIRST + 2, FIRST + 5])]
+    );
+    rig.data_as(&stream, FIRST + 2, true, None);
+    rig.reads_all(&stream);
+}
+
 #[test] // when nothing at all answers, the loss is told in the end
 fn what_nothing_repairs_is_lost() {
     let (mut rig, _) = group_with(&[FIRST + 2]);
