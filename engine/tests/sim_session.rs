@@ -231,6 +231,24 @@ fn a_finished_tsi_gives_no_second_session_and_may_return_later() {
     assert_eq!(net.sessions(rx).count(), 2);
 }
 
+#[test] // who is done is not taken for one that joins late while others are still repaired
+fn a_source_that_lingers_for_minutes_gives_no_second_session() {
+    let mut net = sim(TestNet::seeded(15));
+    let rx = net.receiver(lan_receiver());
+    let tx = net.source(SourceConfig {
+        late_join_percent: 75,
+        linger_quiet: secs(300),
+        linger_max: secs(300),
+        ..lan_source()
+    });
+    let sent = messages(1, 20, 1000);
+    net.send_all(tx, &sent);
+    net.close(tx);
+    net.run_for(secs(400));
+    assert!(net.is_finished(tx));
+    assert_all_and_fin(&net, rx, &sent);
+}
+
 #[test]
 fn a_silent_source_resets_its_sessions_after_the_data() {
     let mut net = sim(TestNet::seeded(13));

@@ -253,7 +253,8 @@ impl Sessions {
         let id = match self.peers.get_mut(&key) {
             Some(Place::Live(id)) => *id,
             Some(Place::Grave(grave)) if now < grave.until => {
-                self.visit_grave(now, key);
+                let is_end = tpdu.options.fin || tpdu.options.rst.is_some();
+                self.visit_grave(now, key, is_end && matches!(tpdu.body, Body::Spm(_)));
                 cx.stats.late += 1;
                 return Outcome::Taken;
             }

@@ -236,6 +236,18 @@ fn data_without_spm_asks_for_one() {
     }
 }
 
+#[test] // the delay is random, so that one of many asks first
+fn requests_come_at_random_within_their_interval() {
+    let delays = (0..40).map(|seed| {
+        let mut rig = Rig::seeded(config(), seed);
+        rig.odata(3);
+        rig.pass(ms(20));
+        rig.sent[0].at
+    });
+    let (early, late): (Vec<_>, Vec<_>) = delays.partition(|delay| *delay < ms(10));
+    assert!(early.len() > 10 && late.len() > 10, "{early:?} {late:?}");
+}
+
 #[test] // the SPM cancels the request
 fn the_spm_cancels_the_request() {
     let mut rig = Rig::new(config());

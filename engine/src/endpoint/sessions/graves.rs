@@ -3,7 +3,8 @@
 use super::{PeerKey, Place, Sessions};
 use std::time::{Duration, Instant};
 
-/// How long a TSI that ended is not taken for a new session. Longer than a source announces FIN.
+/// How long a TSI that ended is not taken for a new session, counted from the last that is heard of its end:
+/// sources may announce it for longer, while others are repaired.
 const GRAVE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -42,13 +43,13 @@ impl Sessions {
         self.peers.insert(key, Place::Grave(grave));
     }
 
-    /// A packet for a session that is over here.
-    pub(super) fn visit_grave(&mut self, now: Instant, key: PeerKey) {
+    /// A packet for a session that is over here. `is_end`: it says that it is over for all.
+    pub(super) fn visit_grave(&mut self, now: Instant, key: PeerKey, is_end: bool) {
         let Some(Place::Grave(grave)) = self.peers.get_mut(&key) else {
             return;
         };
         // Moved on at half time: not with every packet of a session that goes on without us.
-        if grave.unfinished && grave.until - now < GRAVE / 2 {
+        if (grave.unfinished || is_end) && grave.until - now < GRAVE / 2 {
             self.graves.remove(&(grave.until, grave.serial));
             grave.until = now + GRAVE;
             self.graves.insert((grave.until, grave.serial), key);
