@@ -292,6 +292,31 @@ fn every_mode_works_with_parity() {
     }
 }
 
+#[test] // data that is too new for a full window does not push out the parity of what is older
+fn a_stream_goes_on_behind_a_full_window() {
+    for (window, loss) in [(64, 0.05), (128, 0.05), (128, 0.2), (256, 0.2)] {
+        let mut net = sim(TestNet::seeded(3).links(losing(loss)));
+        let rx = net.receiver(ReceiverConfig {
+            rxw_bytes: window << 10,
+            ..lan_receiver()
+        });
+        let tx = net.source(SourceConfig {
+            rate: Some(12_500_000),
+            window_bytes: 10_000_000,
+            window_ivl: ms(800),
+            ..fec(16, 0, true)
+        });
+        let sent = messages(70, 600, 20_000);
+        for message in &sent {
+            net.send_all(tx, [message]);
+            net.run_for(ms(5));
+        }
+        net.close(tx);
+        net.run_until_idle();
+        assert_all_and_fin(&net, rx, &sent);
+    }
+}
+
 #[test] // F-22: a receiver without room for its groups is repaired all the same
 fn small_windows_work_with_parity() {
     for (seed, config) in (60..).zip(offers(32)) {

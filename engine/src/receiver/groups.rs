@@ -305,26 +305,31 @@ impl Groups {
         }
     }
 
-    /// Data needs the room: let go what is held of all groups but the first, or, if that is nothing, of the
-    /// first. How many parity packets that were.
-    pub(super) fn shed(&mut self, rxw: &mut Rxw) -> u64 {
+    /// The data packet `sqn` of `len` octets needs room: let go what is held of later groups, of the last one first, or,
+    /// if that is nothing, of its own if the reader waits for it. What is older is worth more than what is new: else a
+    /// stream that goes on behind a full window would undo each repair. How many parity packets that were.
+    pub(super) fn shed(&mut self, rxw: &mut Rxw, sqn: Sqn, len: usize) -> u64 {
+        let Some(own) = self.index(sqn) else {
+            return 0;
+        };
+        let is_asked = rxw.gap(sqn).is_some();
         let before = self.octets;
         let mut dropped = 0;
-        for from_first in [false, true] {
-            let groups = self.ring.iter_mut().enumerate();
-            for group in groups
-                .filter_map(|(i, group)| group.as_deref_mut().filter(|_| (i == 0) == from_first))
-            {
-                self.octets -= group.octets();
-                dropped += group.parity.len() as u64;
-                (group.form, group.parity, group.kept) = Default::default();
-                self.octets += group.octets();
-            }
-            if self.octets < before {
+        let later = (own + 1..self.ring.len()).rev();
+        for index in later.chain((own == 0).then_some(0)) {
+            let is_enough = self.octets < before && rxw.has_room_beside(len, is_asked);
+            if is_enough || index == own && self.octets < before {
                 break;
             }
+            let Some(group) = self.ring.get_mut(index).and_then(Option::as_deref_mut) else {
+                continue;
+            };
+            self.octets -= group.octets();
+            dropped += group.parity.len() as u64;
+            (group.form, group.parity, group.kept) = Default::default();
+            self.octets += group.octets();
+            rxw.set_beside(self.octets);
         }
-        rxw.set_beside(self.octets);
         dropped
     }
 

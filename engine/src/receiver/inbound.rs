@@ -101,7 +101,7 @@ impl Peer {
     pub(super) fn offer(&mut self, sqn: Sqn, len: usize, packet: impl Fn() -> Packet) -> Offer {
         match self.rxw.offer(sqn, len, &packet) {
             Offer::Full if self.repair.groups.octets() > 0 => {
-                let dropped = self.repair.groups.shed(&mut self.rxw);
+                let dropped = self.repair.groups.shed(&mut self.rxw, sqn, len);
                 self.counters.plain.dropped_window_full += dropped;
                 self.rxw.offer(sqn, len, packet)
             }
