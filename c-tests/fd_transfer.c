@@ -70,6 +70,23 @@ int main(void)
         got += (size_t)n;
     }
     EQUAL(got, SIZE);
+    /* sendfile into a pipe may, too; elsewhere it takes no socket. */
+    fill(buffer, SIZE, 2);
+    EQUAL(send(tx, buffer, SIZE, 0), SIZE);
+    EQUAL(recv(fd, buffer, 2, 0), 2);
+    for (got = 2; got < SIZE;) {
+        ssize_t n = OK(sendfile(ends[1], fd, NULL, SIZE));
+        CHECK(n > 0);
+        EQUAL(read(ends[0], buffer, SIZE), n);
+        CHECK(matches(buffer, (size_t)n, 2, got));
+        got += (size_t)n;
+    }
+    EQUAL(got, SIZE);
+    FAILS(sendfile(ends[1], tx, NULL, 10), EOPNOTSUPP);
+    FAILS(sendfile(ends[1], fresh, NULL, 10), ENOTCONN);
+    FAILS(sendfile(ends[1], fd, &offset, 10), ESPIPE);
+    FAILS(sendfile(file, fd, NULL, 10), EINVAL);
+    FAILS(sendfile(tx, fd, NULL, 10), EINVAL);
     send_text(tx, "waits");
     CHECK(ready(fd, POLLIN, 10000) & POLLIN);
     OK(fcntl(ends[1], F_SETFL, O_NONBLOCK));

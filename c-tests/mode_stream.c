@@ -40,9 +40,61 @@ static void expect(int fd, const char *text, int flags)
     CHECK(memcmp(buffer, text, len) == 0);
 }
 
+static void wait_for(int fd, int octets)
+{
+    int waiting;
+
+    do
+        OK(ioctl(fd, FIONREAD, &waiting));
+    while (waiting < octets && usleep(1000) == 0);
+    EQUAL(waiting, octets);
+}
+
+/* What MSG_TRUNC asks for: octets go nowhere, as many as there are, more if MSG_WAITALL says so. */
+static void discarded(int tx, int fd)
+{
+    enum { LONG = 10000 };
+    static char all[LONG], buffer[LONG];
+    struct timeval limit = {0, 200000}, none = {0, 0};
+    long long start;
+
+    send_text(tx, "0123456789");
+    wait_for(fd, 10);
+    EQUAL(recv(fd, NULL, 4, MSG_TRUNC), 4);
+    EQUAL(recv(fd, NULL, 2, MSG_TRUNC | MSG_PEEK), 2);
+    EQUAL(recv(fd, NULL, 100, MSG_TRUNC | MSG_PEEK), 6);
+    memset(buffer, 'u', sizeof(buffer));
+    EQUAL(recv(fd, buffer, 3, MSG_TRUNC), 3);
+    EQUAL(buffer[0], 'u');
+    EQUAL(recv(fd, NULL, 100000, MSG_TRUNC), 3);
+    FAILS(recv(fd, NULL, 1, MSG_TRUNC | MSG_DONTWAIT), EAGAIN);
+
+    /* More than is thrown away in one step. */
+    fill(all, LONG, 6);
+    EQUAL(send(tx, all, LONG, 0), LONG);
+    wait_for(fd, LONG);
+    EQUAL(recv(fd, NULL, 100000, MSG_TRUNC | MSG_PEEK), LONG);
+    EQUAL(recv(fd, NULL, LONG - 1, MSG_TRUNC | MSG_PEEK), LONG - 1);
+    EQUAL(recv(fd, NULL, 9000, MSG_TRUNC), 9000);
+    EQUAL(recv(fd, buffer, LONG, 0), LONG - 9000);
+    CHECK(matches(buffer, LONG - 9000, 6, 9000));
+
+    /* It waits for the first, and with MSG_WAITALL for all. */
+    OK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+    start = now_ms();
+    FAILS(recv(fd, NULL, 1, MSG_TRUNC), EAGAIN);
+    CHECK(now_ms() - start > 100);
+    EQUAL(send(tx, all, LONG, 0), LONG);
+    wait_for(fd, LONG);
+    start = now_ms();
+    EQUAL(recv(fd, NULL, LONG + 1, MSG_TRUNC | MSG_WAITALL), LONG);
+    CHECK(now_ms() - start > 100);
+    OK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none)));
+}
+
 static void small_reads_and_writes(void)
 {
-    int rx = stream_listener(0), tx = stream_sender(0), waiting = 0;
+    int rx = stream_listener(0), tx = stream_sender(0);
     uint32_t boundary = 5;
     char buffer[64];
 
@@ -63,31 +115,21 @@ static void small_reads_and_writes(void)
     EQUAL(write(tx, "three", 5), 5);
     struct iovec parts[2] = {{"fo", 2}, {"ur", 2}};
     EQUAL(writev(tx, parts, 2), 4);
-    do
-        OK(ioctl(fd, FIONREAD, &waiting));
-    while (waiting < 12 && usleep(1000) == 0);
-    EQUAL(waiting, 12);
+    wait_for(fd, 12);
     struct iovec v[2] = {{buffer, 3}, {buffer + 3, 60}};
     struct msghdr header = {.msg_iov = v, .msg_iovlen = 2};
     EQUAL(recvmsg(fd, &header, 0), 12);
     CHECK(memcmp(buffer, "twothreefour", 12) == 0);
     EQUAL(header.msg_flags & (MSG_EOR | MSG_TRUNC), 0);
-    /* MSG_TRUNC throws octets away, as many as there are. */
-    send_text(tx, "0123456789");
-    EQUAL(ready(fd, POLLIN, 5000), POLLIN);
-    EQUAL(recv(fd, NULL, 4, MSG_TRUNC), 4);
-    EQUAL(recv(fd, NULL, 2, MSG_TRUNC | MSG_PEEK), 2);
-    memset(buffer, 'u', sizeof(buffer));
-    EQUAL(recv(fd, buffer, 3, MSG_TRUNC), 3);
-    EQUAL(buffer[0], 'u');
-    EQUAL(recv(fd, NULL, 100000, MSG_TRUNC), 3);
-    FAILS(recv(fd, NULL, 1, MSG_TRUNC | MSG_DONTWAIT), EAGAIN);
+    discarded(tx, fd);
     /* MSG_WAITALL ends at the end, too. */
     send_text(tx, "last");
     OK(shutdown(tx, SHUT_WR));
     FAILS(send(tx, "x", 1, MSG_NOSIGNAL), EPIPE);
     EQUAL(recv(fd, buffer, sizeof(buffer), MSG_WAITALL), 4);
     EQUAL(recv(fd, buffer, sizeof(buffer), 0), 0);
+    EQUAL(recv(fd, NULL, sizeof(buffer), MSG_TRUNC), 0);
+    EQUAL(recv(fd, NULL, sizeof(buffer), MSG_TRUNC | MSG_WAITALL), 0);
     EQUAL(ready(fd, POLLIN | POLLRDHUP, 0), POLLIN | POLLRDHUP);
     OK(close(tx));
     OK(close(fd));

@@ -249,13 +249,7 @@ pub(crate) unsafe fn ioctl(
 
 fn readable(socket: &'static Socket, fd: c_int) -> Result<usize, Errno> {
     match socket.kind() {
-        Kind::Session if socket.style().mode == Mode::Stream => {
-            let mut waiting: c_int = 0;
-            let place = (&raw mut waiting).cast();
-            // SAFETY: `waiting` is writable.
-            unsafe { next::ioctl(fd, libc::FIONREAD, place) }.check()?;
-            Ok(usize::try_from(waiting).unwrap_or(0))
-        }
+        Kind::Session if socket.style().mode == Mode::Stream => session::waiting_octets(fd),
         Kind::Session => session::next_len(socket, fd),
         // As a kernel socket that listens.
         Kind::Listening => Err(Errno(libc::EINVAL)),

@@ -414,10 +414,12 @@ hooks! {
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
     fn sendfile(out: c_int, file: c_int, offset: *mut off64_t, count: size_t) -> ssize_t,
         or raw!(SYS_sendfile, out, file, offset, count),
-        pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
+        when(!fdtable::is_foreign(out) || !fdtable::is_foreign(file)) =>
+            transfer::sendfile(out, file, offset, count, || next::sendfile(out, file, offset, count));
     fn sendfile64(out: c_int, file: c_int, offset: *mut off64_t, count: size_t) -> ssize_t,
         or raw!(SYS_sendfile, out, file, offset, count),
-        pgm(out) |s| => transfer::sendfile(s, out, file, offset, count);
+        when(!fdtable::is_foreign(out) || !fdtable::is_foreign(file)) =>
+            transfer::sendfile(out, file, offset, count, || next::sendfile64(out, file, offset, count));
     fn sendmmsg(fd: c_int, headers: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int,
         or raw!(SYS_sendmmsg, fd, headers, count, flags),
         pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags),

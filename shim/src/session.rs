@@ -198,7 +198,7 @@ fn receive(socket: &'static Socket, fd: c_int, buffers: Iov, flags: c_int) -> Re
     wait_for(socket, fd, wait, || take_part(socket, fd, buffers, flags))
 }
 
-/// What MSG_TRUNC asks of a stream: octets are taken and go nowhere (tcp(7)).
+/// What MSG_TRUNC asks of a stream: octets are taken and go nowhere (tcp(7)); with MSG_PEEK they are only counted.
 fn discard_octets(fd: c_int, wanted: usize, flags: c_int) -> Result<Part, Errno> {
     let mut nowhere = [0_u8; 4096];
     let mut len = 0;
@@ -222,10 +222,20 @@ fn discard_octets(fd: c_int, wanted: usize, flags: c_int) -> Result<Part, Errno>
             Err(_) => break,
         }
         if flags & libc::MSG_PEEK != 0 {
+            len = len.max(waiting_octets(fd)?.min(wanted));
             break;
         }
     }
     Ok(Part { len, ..Part::END })
+}
+
+/// How many octets of a stream can be read now.
+pub(crate) fn waiting_octets(fd: c_int) -> Result<usize, Errno> {
+    let mut waiting: c_int = 0;
+    let place = (&raw mut waiting).cast();
+    // SAFETY: `waiting` is writable.
+    unsafe { next::ioctl(fd, libc::FIONREAD, place) }.check()?;
+    Ok(usize::try_from(waiting).unwrap_or(0))
 }
 
 /// Take what fits of the message at the head of the queue.

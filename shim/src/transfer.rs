@@ -38,11 +38,32 @@ fn check_sender(socket: &Socket) -> Result<(), Errno> {
     }
 }
 
-/// `sendfile`, to one of our sockets: the file in messages.
+/// `sendfile` where one of the descriptors is ours. From a socket it goes into a pipe, if anywhere.
 ///
 /// # Safety
 /// As the C function.
 pub(crate) unsafe fn sendfile(
+    out: c_int,
+    file: c_int,
+    offset: *mut off64_t,
+    count: size_t,
+    native: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    match (ours(out), ours(file)) {
+        (_, Some(_)) if !offset.is_null() => fail(Errno(libc::ESPIPE)),
+        // SAFETY: the caller's.
+        (None, Some(socket)) => unsafe { splice_from(socket, file, out, count, 0) },
+        // SAFETY: the caller's.
+        (Some(socket), _) => unsafe { send_file(socket, out, file, offset, count) },
+        (None, None) => native(),
+    }
+}
+
+/// The file in messages.
+///
+/// # Safety
+/// As `sendfile`.
+unsafe fn send_file(
     socket: &'static Socket,
     fd: c_int,
     file: c_int,
