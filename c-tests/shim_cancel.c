@@ -22,6 +22,44 @@ static void *wait_read(void *arg)
     return NULL;
 }
 
+/* With a header that the library looks at again when the call has returned. */
+static void *wait_recvmsg(void *arg)
+{
+    static char room[64];
+    static struct mmsghdr headers[5];
+
+    headers[0].msg_hdr.msg_control = room;
+    headers[0].msg_hdr.msg_controllen = sizeof(room);
+    pthread_cleanup_push(clean, NULL);
+    recvmsg(*(int *)arg, &headers[0].msg_hdr, 0);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+static void *wait_recvmmsg(void *arg)
+{
+    static struct mmsghdr headers[5];
+
+    pthread_cleanup_push(clean, NULL);
+    recvmmsg(*(int *)arg, headers, 5, 0, NULL);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+/* Until there is no room. */
+static void *wait_sendmsg(void *arg)
+{
+    static char octets[1000];
+    static struct iovec part = {octets, sizeof(octets)};
+    static struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    pthread_cleanup_push(clean, NULL);
+    while (sendmsg(*(int *)arg, &header, 0) > 0)
+        continue;
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
 static void *wait_accept(void *arg)
 {
     pthread_cleanup_push(clean, NULL);
@@ -56,6 +94,12 @@ int main(void)
     cancel(wait_read, ends[0]);
     OK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
     cancel(wait_recv, ends[0]);
+    cancel(wait_recvmsg, ends[0]);
+    cancel(wait_recvmmsg, ends[0]);
+    cancel(wait_sendmsg, ends[0]);
+    int plain = (int)OK(socket(AF_INET, SOCK_STREAM, 0));
+    OK(listen(plain, 1));
+    cancel(wait_accept, plain);
 
     cancel(wait_accept, rx);
     send_text(tx, "one");

@@ -164,12 +164,55 @@ static void receive_long(int fd)
     EQUAL(descriptors(), before);
 }
 
+/* Messages read in parts, between which is jumped: parts may come again, but none is skipped or mixed with others. */
+static void receive_parts(int tx, int fd)
+{
+    enum { SIZE = 1000, PIECE = 10 };
+    static char all[SIZE], buffer[PIECE];
+    pid_t pid = shower();
+    long long end = now_ms() + 3000;
+    volatile uint32_t number = 0;
+    volatile size_t at = 0;
+    volatile long whole = 0;
+
+    jumps = 0;
+    while (now_ms() < end) {
+        number++;
+        at = 0;
+        fill(all, SIZE, number);
+        EQUAL(send(tx, all, SIZE, 0), SIZE);
+        while (at < SIZE) {
+            size_t before = at;
+            if (sigsetjmp(back, 1) != 0) {
+                /* It had been read, or it had not; who jumps out of the last one may be shown all again. */
+                int waiting = 0, rest = SIZE - (int)before;
+                OK(ioctl(fd, FIONREAD, &waiting));
+                if (before == 0 && waiting == 0)
+                    continue; /* It had not come. */
+                if (waiting != rest && waiting != rest - PIECE && !(rest == PIECE && waiting == SIZE))
+                    FAIL("%d octets wait after a jump, of %d before", waiting, rest);
+                at = SIZE - (size_t)waiting;
+                continue;
+            }
+            armed = 1;
+            ssize_t n = recv(fd, buffer, PIECE, 0);
+            armed = 0;
+            EQUAL(n, PIECE);
+            CHECK(matches(buffer, PIECE, number, before));
+            at = before + PIECE;
+        }
+        whole++;
+    }
+    stop(pid);
+    CHECK(jumps > 50 && whole > 50);
+}
+
 int main(void)
 {
     struct sigaction action = {.sa_handler = jump, .sa_flags = SA_NODEFER};
     struct linger abort = {1, 0};
     static char buffer[LONG + 1];
-    int parts = 1, whole = 0;
+    int parts = 1, whole = 0, state;
     ssize_t len;
 
     begin(55);
@@ -195,5 +238,9 @@ int main(void)
     fd = session(rx);
     receive_long(fd);
     EQUAL(recv(fd, buffer, sizeof(buffer), 0), LONG);
+    receive_parts(tx, fd);
+    /* Nobody who jumped is left as one who cannot be cancelled. */
+    EQUAL(pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state), 0);
+    EQUAL(state, PTHREAD_CANCEL_ENABLE);
     return 0;
 }

@@ -37,17 +37,30 @@ int main(void)
     OK(close(rx));
     OK(close(tx));
 
+    /* Nobody writes to a session or a listener, so that side is shut from the beginning; the other goes on. */
     rx = listener(1), tx = sender(1);
+    OK(shutdown(rx, SHUT_WR));
+    FAILS(shutdown(rx, 17), EINVAL);
     send_text(tx, "x");
     fd = session(rx);
+    OK(shutdown(fd, SHUT_WR));
+    FAILS(shutdown(fd, 17), EINVAL);
     EXPECT_TEXT(fd, "x");
     OK(shutdown(fd, SHUT_RD));
     EQUAL(recv(fd, buffer, sizeof(buffer), 0), 0);
     EQUAL(recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT), 0);
 
-    /* A listener is bound again after it, whatever came before, and may listen again. */
+    int fresh = pgm_socket(0);
+    FAILS(shutdown(fresh, 17), EINVAL);
+    FAILS(shutdown(fresh, SHUT_RDWR), ENOTCONN);
+
+    /* A listener is bound again after it, whatever came before, and may listen again: all its names, as they were set. */
     rx = listener(2), tx = sender(2);
-    int other = (int)OK(dup(rx));
+    int other = (int)OK(dup(rx)), third = (int)OK(dup(rx));
+    struct timeval limit = {30, 0}, found;
+    socklen_t len = sizeof(found);
+    OK(setsockopt(rx, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)));
+    OK(fcntl(rx, F_SETFL, O_NONBLOCK));
     send_text(tx, "unheard");
     EQUAL(ready(rx, POLLIN, 10000), POLLIN);
     OK(shutdown(rx, SHUT_RDWR));
@@ -60,6 +73,14 @@ int main(void)
     OK(listen(rx, 1));
     tx = sender(2);
     send_text(tx, "heard");
+    EQUAL(ready(rx, POLLIN, 10000), POLLIN);
+    EQUAL(ready(third, POLLIN, 10000), POLLIN);
+    for (int i = 0; i < 3; i++) {
+        int name = (int[]){rx, other, third}[i];
+        OK(getsockopt(name, SOL_SOCKET, SO_RCVTIMEO, &found, &len));
+        EQUAL(found.tv_sec, 30);
+        EQUAL(fcntl(name, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+    }
     fd = session(other);
     /* Perhaps that of the sender before, which is late in ending. */
     while (strncmp(buffer, "unheard", (size_t)OK(recv(fd, buffer, sizeof(buffer), MSG_PEEK))) == 0) {
