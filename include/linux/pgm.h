@@ -186,7 +186,7 @@ struct pgm_counters {
 
 /* Name of a session (PGM_TSI): the same at the sender and at every receiver. */
 struct pgm_tsi {
-    uint8_t gsi[6]; /* of the sender's process */
+    uint8_t gsi[6]; /* of the sender's process, or of a bound sender */
     uint16_t sport; /* source port, host byte order */
 };
 
