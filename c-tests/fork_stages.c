@@ -64,6 +64,31 @@ static void close_all(void *arg)
     FAILS(fcntl(3, F_GETFD), EBADF);
 }
 
+static void shut(void *arg)
+{
+    OK(shutdown(*(int *)arg, SHUT_RDWR));
+}
+
+/* The process that serves a listener is killed; its child listens again. */
+static void killed(void *arg)
+{
+    int rx = listener(5);
+
+    if (OK(fork()) > 0) {
+        raise(SIGKILL);
+        return;
+    }
+    begin(20);
+    FAILS(accept(rx, NULL, NULL), EINVAL);
+    FAILS(accept(rx, NULL, NULL), EINVAL);
+    OK(listen(rx, 1));
+    int tx = sender(5);
+    send_text(tx, "to the child");
+    OK(close(tx));
+    expect_session(rx, "to the child");
+    tell(*(int *)arg);
+}
+
 int main(void)
 {
     struct sockaddr_in a = group(1);
@@ -120,6 +145,24 @@ int main(void)
     send_text(tx3, "new here");
     OK(close(tx3));
     expect_session(rx, "new here");
+
+    /* A listener that a child has shut down may listen again, as one of one's own. */
+    rx = listener(4);
+    CHILD_PASSED(child(20, shut, &rx));
+    FAILS(accept(rx, NULL, NULL), EINVAL);
+    sleep_ms(100);
+    FAILS(accept(rx, NULL, NULL), EINVAL);
+    OK(listen(rx, 1));
+    OK(listen(rx, 1));
+    int tx4 = sender(4);
+    send_text(tx4, "again");
+    OK(close(tx4));
+    expect_session(rx, "again");
+    pid = child(20, killed, &ends[1]);
+    int status;
+    EQUAL(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    hear(ends[0]);
 
     /* The last reference may be a child's. */
     pid = (pid_t)OK(fork());

@@ -104,6 +104,8 @@ pub(crate) fn accept(socket: &'static Socket, fd: c_int, place: Place, flags: c_
             }
             fd
         }
+        // It was shut down by another process, or the one that served it was killed.
+        Err(Errno(libc::ECONNRESET)) => fail(Errno(libc::EINVAL)),
         Err(error) => fail(error),
     }
 }

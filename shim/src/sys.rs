@@ -413,6 +413,17 @@ pub(crate) fn linger(fd: RawFd) -> Option<Duration> {
     (value.l_onoff != 0).then(|| Duration::from_secs(seconds))
 }
 
+/// Whether nothing more can come to a pair end.
+pub(crate) fn has_ended(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd {
+        fd,
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: one pollfd; a zero timeout never blocks.
+    unsafe { libc::poll(&raw mut poll, 1, 0) == 1 }
+}
+
 /// Where the next peek on a pair end begins.
 pub(crate) fn peek_offset(fd: RawFd) -> Result<c_int, Errno> {
     option(fd, libc::SO_PEEK_OFF)

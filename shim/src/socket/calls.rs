@@ -187,7 +187,9 @@ pub(crate) fn listen(socket: &'static Socket, fd: c_int, backlog: c_int) -> c_in
         match socket.kind() {
             Kind::Bound if group.ip().is_multicast() => {}
             Kind::Fresh | Kind::Bound => return Err(Errno(libc::EDESTADDRREQ)),
-            Kind::Listening => return Ok(0),
+            Kind::Listening if !sys::has_ended(fd) => return Ok(0),
+            // Another process has shut it down, or was killed which served it.
+            Kind::Listening => {}
             Kind::Sender | Kind::Session => return Err(Errno(libc::EISCONN)),
         }
         let (runtime, style) = (engine::start(&mut control)?, socket.style());
