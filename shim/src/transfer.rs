@@ -52,7 +52,7 @@ pub(crate) unsafe fn sendfile(
     match (ours(out), ours(file)) {
         (_, Some(_)) if !offset.is_null() => fail(Errno(libc::ESPIPE)),
         // SAFETY: the caller's.
-        (None, Some(socket)) => unsafe { splice_from(socket, file, out, count, 0) },
+        (None, Some(socket)) => unsafe { splice_from(socket, file, out, count, false) },
         // SAFETY: the caller's.
         (Some(socket), _) => unsafe { send_file(socket, out, file, offset, count) },
         (None, None) => native(),
