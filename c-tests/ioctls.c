@@ -56,6 +56,7 @@ int main(void)
     struct timeval stamp;
     FAILS(ioctl(fd, SIOCGSTAMP, &stamp), ENOENT);
     FAILS(ioctl(tx, SIOCATMARK, NULL), EFAULT);
+    EQUAL(sockatmark(tx), 0);
     OK(ioctl(fd, FIOASYNC, &on));
     CHECK(OK(fcntl(fd, F_GETFL)) & O_ASYNC);
     on = 0;

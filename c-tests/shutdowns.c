@@ -20,8 +20,10 @@ int main(void)
         fill(buffer, 1400, (uint32_t)i);
         EQUAL(send(tx, buffer, 1400, 0), 1400);
     }
+    EQUAL(send(tx, "", 0, 0), 0);
     OK(shutdown(tx, SHUT_WR));
     FAILS(send(tx, "x", 1, MSG_NOSIGNAL), EPIPE);
+    FAILS(send(tx, "", 0, MSG_NOSIGNAL), EPIPE);
     EQUAL(pipes, 0);
     FAILS(send(tx, "x", 1, 0), EPIPE);
     FAILS(write(tx, "x", 1), EPIPE);

@@ -1,6 +1,7 @@
 /* Streams on PGM sockets: nothing is lost in buffers, whatever the length of messages. */
 /* c-tests: variants=fortify2,lfs */
 #include "check.h"
+#include <wchar.h>
 
 #define LONG (1 << 20)
 static char buffer[LONG + 1], self[4096];
@@ -123,6 +124,22 @@ int main(int argc, char **argv)
     EQUAL(fileno(in), fd);
     FAILS(recv(fd, buffer, 1, 0), ENOTSOCK);
     EQUAL(fclose(in), 0);
+
+    /* A stream that has wide characters stays libc's. */
+    int letters = listener(9), writer = sender(9);
+    pid_t wide = (pid_t)OK(fork());
+    if (wide == 0) {
+        CHECK(fwide(stdout, 1) > 0);
+        OK(dup2(writer, 1));
+        CHECK(fputws(L"wide\n", stdout) >= 0 && fflush(stdout) == 0);
+        _exit(0);
+    }
+    fd = session(letters);
+    EXPECT_TEXT(fd, "wide\n");
+    EQUAL(OK(waitpid(wide, NULL, 0)), wide);
+    OK(close(fd));
+    OK(close(letters));
+    OK(close(writer));
 
     /* stdin and stdout of another program. */
     tx = sender(0);

@@ -450,6 +450,9 @@ hooks! {
         or raw!(SYS_socket, domain, kind, protocol),
         when(socket::is_ours(domain, kind, protocol)) => opened(domain, kind, protocol),
         then if (engine::is_used()) |new| fdtable::remove(new);
+    fn sockatmark(fd: c_int) -> c_int,
+        or late!(sockatmark(fd: c_int) -> c_int, -1),
+        pgm(fd) |s| => { let _ = s; 0 };
     fn splice(
         from: c_int, from_offset: *mut off64_t, to: c_int, to_offset: *mut off64_t,
         len: size_t, flags: c_uint,

@@ -39,14 +39,16 @@ fn send(socket: &Socket, fd: c_int, buffers: Iov, flags: c_int) -> Result<usize,
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno(libc::EOPNOTSUPP));
     }
-    if buffers.total == 0 {
-        // A message of no octets would read as the end of the session.
-        return Ok(0);
-    }
     let message = socket.style().mode == Mode::Message;
     let passed = flags & PASSED;
     let shared = socket.is_shared();
-    let sent = if !message {
+    let sent = if buffers.total == 0 {
+        // A message of no octets would read as the end of the session. After that of the sender it is an error.
+        match wait_for_room(fd, passed | libc::MSG_DONTWAIT) {
+            Err(Errno(libc::EPIPE)) => Err(Errno(libc::EPIPE)),
+            _ => Ok(0),
+        }
+    } else if !message {
         send_plain(fd, buffers, passed)
     } else if socket.boundary.may_be_set(shared) && boundary::lacking(fd) > 0 {
         boundary::send(socket, fd, buffers, passed)

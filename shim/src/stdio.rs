@@ -27,6 +27,7 @@ unsafe extern "C" {
     fn __fpending(file: *mut FILE) -> size_t;
     fn ftrylockfile(file: *mut FILE) -> c_int;
     fn funlockfile(file: *mut FILE);
+    fn fwide(file: *mut FILE, mode: c_int) -> c_int;
     static mut stdin: *mut FILE;
     static mut stdout: *mut FILE;
     static mut stderr: *mut FILE;
@@ -215,7 +216,8 @@ pub(crate) fn follow(fd: c_int) {
                 return Ok(());
             }
             let head = old.cast::<Head>();
-            if __fpending(old) > 0 || (*head).read_ptr != (*head).read_end {
+            // What wide characters are written to stays libc's: a custom stream takes none.
+            if fwide(old, 0) > 0 || __fpending(old) > 0 || (*head).read_ptr != (*head).read_end {
                 return Ok(());
             }
             let new = open(fd, mode.as_ptr())?;
