@@ -72,7 +72,7 @@ static pgm_sock_t *open_socket(const struct job *job, int sender)
 		if (!pgm_setsockopt(sock, IPPROTO_PGM, PGM_HEARTBEAT_SPM, heartbeat, sizeof heartbeat))
 			die("PGM_HEARTBEAT_SPM", NULL);
 		if (job->fec) {
-			struct pgm_fecinfo_t fec = { .block_size = FEC_N, .group_size = FEC_K, .var_pktlen_enabled = true,
+			struct pgm_fecinfo_t fec = { .block_size = FEC_N, .group_size = (uint8_t)job->fec_k, .var_pktlen_enabled = true,
 						     .ondemand_parity_enabled = job->fec == FEC_ON_DEMAND,
 						     .proactive_packets =
 							     job->fec == FEC_PRO_ACTIVE ? FEC_PRO_ACTIVE_PACKETS : 0 };

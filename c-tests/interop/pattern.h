@@ -11,9 +11,9 @@
 #include <string.h>
 #include <time.h>
 
-/* Forward error correction of a sender: groups of FEC_K, RS(FEC_N, FEC_K). */
+/* Forward error correction of a sender: RS(FEC_N, k). */
 enum fec { FEC_NONE, FEC_ON_DEMAND, FEC_PRO_ACTIVE };
-enum { FEC_N = 255, FEC_K = 8, FEC_PRO_ACTIVE_PACKETS = 2 };
+enum { FEC_N = 255, FEC_PRO_ACTIVE_PACKETS = 2 };
 
 struct job {
 	const char *group;      /* multicast group */
@@ -27,6 +27,7 @@ struct job {
 	double idle;            /* receiver: give up after so many silent seconds */
 	int linger_ms;          /* sender: serve repairs so long after the last message */
 	enum fec fec;           /* sender: parity */
+	int fec_k;              /* for groups of so many packets */
 	int verify;             /* receiver: check every octet, not only the number */
 };
 
@@ -123,7 +124,7 @@ static inline void usage(const char *name)
 {
 	fprintf(stderr,
 		"usage: %s send|recv -i ADDRESS -g GROUP -p PORT [-u UDP-PORT] -n COUNT [-s MIN[:MAX]] [-r MESSAGES/S]\n"
-		"       [-t IDLE-SECONDS] [-l LINGER-MS] [-f none|on-demand|pro-active] [-c] [-q]\n"
+		"       [-t IDLE-SECONDS] [-l LINGER-MS] [-f none|on-demand|pro-active] [-k GROUP-PACKETS] [-c] [-q]\n"
 		"       (-c: pace coarsely, -q: check numbers only)\n",
 		name);
 	exit(2);
@@ -134,7 +135,7 @@ static inline int parse_job(int argc, char **argv, struct job *job)
 {
 	int role = argc > 1 ? argv[1][0] : 0;
 
-	*job = (struct job){ .count = 1000, .min = 64, .max = 64, .idle = 10, .linger_ms = 1500, .verify = 1 };
+	*job = (struct job){ .count = 1000, .min = 64, .max = 64, .idle = 10, .linger_ms = 1500, .fec_k = 8, .verify = 1 };
 	for (int i = 2; i < argc; i++) {
 		char option = argv[i][0] == '-' ? argv[i][1] : 0;
 		char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -156,6 +157,7 @@ static inline int parse_job(int argc, char **argv, struct job *job)
 		case 't': job->idle = atof(value); break;
 		case 'l': job->linger_ms = atoi(value); break;
 		case 'f': job->fec = value[0] == 'o' ? FEC_ON_DEMAND : value[0] == 'p' ? FEC_PRO_ACTIVE : FEC_NONE; break;
+		case 'k': job->fec_k = atoi(value); break;
 		case 's':
 			job->min = job->max = strtoul(value, &value, 10);
 			if (*value == ':')

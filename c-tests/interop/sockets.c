@@ -48,7 +48,7 @@ static int run_sender(const struct job *job)
 	if (setsockopt(fd, IPPROTO_PGM, RM_SET_SEND_IF, &interface, sizeof interface))
 		die("RM_SET_SEND_IF");
 	if (job->fec) {
-		struct pgm_fec_info fec = { .fec_block_size = FEC_N, .fec_group_size = FEC_K,
+		struct pgm_fec_info fec = { .fec_block_size = FEC_N, .fec_group_size = (uint8_t)job->fec_k,
 					    .fec_on_demand_parity = job->fec == FEC_ON_DEMAND,
 					    .fec_proactive_packets = job->fec == FEC_PRO_ACTIVE ? FEC_PRO_ACTIVE_PACKETS : 0 };
 
