@@ -9,7 +9,7 @@ use common::*;
 use pgm_engine::endpoint::ListenConfig;
 use pgm_engine::num::Sqn;
 use pgm_engine::receiver::{Read, ReceiverConfig};
-use pgm_engine::source::SourceConfig;
+use pgm_engine::source::{Fec, SourceConfig};
 use pgm_engine::testnet::{
     Burst, Cast, DPORT, GROUP, Link, Pace, Rx, TestNet, Tx, lan_receiver, lan_source,
 };
@@ -37,6 +37,23 @@ fn burst(rng: &mut fastrand::Rng) -> Burst {
     Burst {
         every: ms(every),
         lasts: ms(rng.u64(1..=every / 4)),
+    }
+}
+
+/// Any code there is: also one with less parity than groups lose packets.
+fn fec(rng: &mut fastrand::Rng) -> Fec {
+    let k = 1 << rng.u32(1..=7);
+    let n = rng.u8(k + 1..=255);
+    let proactive = match rng.bool() {
+        true => rng.u8(0..=(n - k).min(k)),
+        false => 0,
+    };
+    Fec {
+        n,
+        k,
+        proactive,
+        on_demand: rng.bool(),
+        little_endian: false,
     }
 }
 
@@ -81,7 +98,9 @@ fn world(seed: u64) -> World {
             rate: Some(1 << rng.u32(18..25)),
             late_join_percent: rng.u8(0..=75),
             // Small windows behind fast sources get most of it by repair: that takes its time.
-            linger_max: secs(60),
+            linger_max: secs(600),
+            fec: (rng.u8(..4) != 0).then(|| fec(&mut rng)),
+            polling: rng.u8(..4) == 0,
             ..lan_source()
         };
         let on = if rng.bool() { node } else { net.node() };
