@@ -8,7 +8,7 @@ use crate::errno::{self, Errno, Native};
 use crate::exit;
 use crate::fdtable;
 use crate::fork;
-use crate::interpose::{call, fail, inside};
+use crate::interpose::{call, fail, guarded, inside};
 use crate::next;
 use crate::session;
 use crate::socket::{self, Kind, Socket};
@@ -39,14 +39,28 @@ pub(crate) unsafe fn close(fd: c_int) -> c_int {
         return fail(Errno(libc::EBADF));
     }
     let lingering = exit::lingering_sender(fd);
+    let socket = fdtable::of_this_thread(fd);
     // Before the number is free: another thread may be given it at once.
     fdtable::remove(fd);
     // SAFETY: the caller's.
-    let result = unsafe { next::close(fd) };
+    let result = between_turns(socket, || unsafe { next::close(fd) });
     if let Some(sender) = lingering {
         sender.wait();
     }
     result
+}
+
+/// Close a descriptor of `socket` by `native`, in nobody's turn: with any descriptor of a file that a process closes
+/// go all record locks that the process has on it.
+fn between_turns(socket: Option<&'static Socket>, native: impl FnOnce() -> c_int) -> c_int {
+    let Some(socket) = socket.filter(|socket| socket.is_shared() && fork::is_own_memory()) else {
+        return native();
+    };
+    let closed = guarded(|| {
+        let _paused = (socket.receiving.pause(), socket.boundary.sending.pause());
+        native().check()
+    });
+    closed.unwrap_or_else(fail)
 }
 
 /// A duplicate `new` of `old` was made natively: enter it. `None` for an error.
@@ -113,7 +127,7 @@ pub(crate) fn dup_to(old: c_int, new: c_int, duplicate: impl FnOnce() -> c_int) 
         Ok(vacated) => vacated,
         Err(error) => return fail(error),
     };
-    let result = duplicate();
+    let result = between_turns(fdtable::of_this_thread(new), duplicate);
     if vacated && result < 0 {
         close_silently(new);
     }
@@ -176,15 +190,41 @@ fn each_range(
 /// # Safety
 /// As the C function.
 pub(crate) unsafe fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    /// CLOSE_RANGE_CLOEXEC: nothing is closed now.
-    const MARK_ONLY: c_int = 4;
+    /// CLOSE_RANGE_UNSHARE: other threads, and their locks, have another table. With any other flag nothing is closed.
+    const UNSHARE: c_int = 2;
     // SAFETY: the caller's.
     let mut native = |first, last| unsafe { next::close_range(first, last, flags) };
-    if flags & MARK_ONLY != 0 || first > last {
+    if flags & !UNSHARE != 0 || first > last {
         return native(first, last);
     }
+    let mut first = first;
+    for (fd, socket) in fdtable::entries().filter(|_| flags & UNSHARE == 0) {
+        let number = fd.cast_unsigned();
+        if !socket.is_shared() || !(first..=last).contains(&number) {
+            continue;
+        }
+        // In nobody's turn, and each number once: another thread may be given it at once.
+        if number > first && close_between(first, number - 1, &mut native) < 0 {
+            return -1;
+        }
+        // SAFETY: the caller's.
+        unsafe { close(fd) };
+        first = number + 1;
+    }
+    if first > last {
+        return 0;
+    }
+    close_between(first, last, &mut native)
+}
+
+/// Close what is in the range but for what the library has there.
+fn close_between(
+    first: c_uint,
+    last: c_uint,
+    native: &mut dyn FnMut(c_uint, c_uint) -> c_int,
+) -> c_int {
     fdtable::remove_range(first as usize, last as usize);
-    each_range(first, last, &mut native)
+    each_range(first, last, native)
 }
 
 /// `closefrom`.

@@ -53,6 +53,12 @@ impl Turn {
         })
     }
 
+    /// Keep this process's threads from a turn until the value is dropped; `None` in a signal handler that interrupted
+    /// this thread's own.
+    pub(crate) fn pause(&self) -> Option<Held<'_>> {
+        self.threads.lock().ok()
+    }
+
     /// The descriptor, if it is this thread's turn.
     pub(crate) fn own(&self) -> Option<c_int> {
         self.threads
