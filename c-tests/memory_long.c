@@ -8,6 +8,7 @@
 
 #include <setjmp.h>
 #include <sys/epoll.h>
+#include <linux/sockios.h>
 
 enum { LONG = 500000, PART = 100000, ROOM = 8000000, SENDERS = 20, MANY = 30 };
 
@@ -31,6 +32,17 @@ static void drop(int fd)
 
     OK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)));
     OK(close(fd));
+}
+
+/* Until nothing of what was closed is on its way. */
+static void settle(void)
+{
+    int fd = sender(0);
+
+    for (long long start = now_ms(); send(fd, message, ROOM, MSG_DONTWAIT) == -1; sleep_ms(10))
+        CHECK(now_ms() - start < 20000);
+    drop(fd);
+    sleep_ms(100);
 }
 
 static int writable(int fd)
@@ -89,24 +101,38 @@ static void on_signal(int signal)
     caught = signal;
 }
 
+/* A child that signals us again and again: the first may come too soon. */
+static pid_t signalling(int signal, int ms)
+{
+    pid_t parent = getpid(), child = (pid_t)OK(fork());
+
+    while (child == 0) {
+        sleep_ms(ms);
+        if (kill(parent, signal) == -1)
+            _exit(0);
+    }
+    return child;
+}
+
+static void end_child(pid_t child)
+{
+    OK(kill(child, SIGKILL));
+    EQUAL(OK(waitpid(child, NULL, 0)), child);
+}
+
 static void interrupted(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
     int error, fd = sender(0);
-    pid_t parent = getpid();
 
     OK(sigaction(SIGUSR1, &action, NULL));
     while (send_until_refused(fd, &error), error != EAGAIN) /* until what others had is gone */
         sleep_ms(10);
-    pid_t child = (pid_t)OK(fork());
-    if (child == 0) {
-        sleep_ms(200);
-        kill(parent, SIGUSR1);
-        _exit(0);
-    }
+    pid_t child = signalling(SIGUSR1, 200);
     FAILS(send(fd, message, ROOM, 0), EINTR);
     EQUAL(caught, SIGUSR1);
-    EQUAL(OK(waitpid(child, NULL, 0)), child);
+    signal(SIGUSR1, SIG_IGN);
+    end_child(child);
     drop(fd);
 }
 
@@ -162,36 +188,30 @@ static void jump(int signal)
 static void jumped_out(void)
 {
     struct sigaction action = {.sa_handler = jump};
+    volatile int sent = 0;
     int error, fd = sender(0), other = sender(0);
 
     OK(sigaction(SIGUSR2, &action, NULL));
-    pid_t parent = getpid(), child = (pid_t)OK(fork());
-    if (child == 0) {
-        for (;;) {
-            sleep_ms(5);
-            if (kill(parent, SIGUSR2) == -1)
-                _exit(0);
-        }
-    }
+    pid_t child = signalling(SIGUSR2, 5);
     for (volatile int i = 0; i < 4 * ROOM / LONG; i++)
         while (sigsetjmp(out, 1) == 0) {
             while (send(fd, message, 1000, MSG_DONTWAIT) == 1000) /* short ones fill the pair, */
                 continue;
-            (void)!send(fd, message, LONG, 0); /* and this waits */
+            if (send(fd, message, LONG, 0) == LONG) /* and this waits, nearly always */
+                sent++;
         }
     signal(SIGUSR2, SIG_IGN);
-    OK(kill(child, SIGKILL));
-    EQUAL(OK(waitpid(child, NULL, 0)), child);
+    end_child(child);
     int taken = send_until_refused(other, &error);
-    if (taken < ROOM / LONG - 1)
-        FAIL("%d messages were taken, expected %d", taken, ROOM / LONG - 1);
+    if (taken + sent < ROOM / LONG - 1)
+        FAIL("%d and %d messages were taken, expected %d", sent, taken, ROOM / LONG - 1);
     drop(fd);
     drop(other);
 }
 
-static int fast_sender(void)
+static int sender_of_rate(int kbits)
 {
-    struct pgm_send_window window = {.rate_kbits_per_sec = 100000, .window_size_in_msecs = 1000};
+    struct pgm_send_window window = {.rate_kbits_per_sec = kbits, .window_size_in_msecs = 1000};
     struct sockaddr_in address = group(1);
     int fd = pgm_socket(0);
 
@@ -199,6 +219,86 @@ static int fast_sender(void)
     OK(setsockopt(fd, IPPROTO_PGM, RM_RATE_WINDOW_SIZE, &window, sizeof(window)));
     OK(connect(fd, SA(address), sizeof(address)));
     return fd;
+}
+
+/* A sender whose pair is full of short messages, and stays so for a while. */
+static int full_sender(void)
+{
+    int n, fd = sender_of_rate(40);
+
+    do {
+        sleep_ms(50);
+        for (n = 0; send(fd, message, 1000, MSG_DONTWAIT) == 1000; n++)
+            continue;
+    } while (n > 0);
+    return fd;
+}
+
+/* The limit is one for the whole send, also where the source takes more while it has the file. */
+static void limited(void)
+{
+    struct timeval limit = {1, 0};
+    int cork = sender(0), fd = sender_of_rate(40);
+
+    EQUAL(send(cork, message, ROOM / 2 - PART, MSG_MORE), ROOM / 2 - PART);
+    EQUAL(send(fd, message, PART * 3 / 2, MSG_DONTWAIT), PART * 3 / 2);
+    sleep_ms(100);
+    OK(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)));
+    long long start = now_ms();
+    FAILS(send(fd, message, PART * 3 / 2, 0), EAGAIN);
+    CHECK(now_ms() - start >= 990 && now_ms() - start < 1900);
+    drop(fd);
+    drop(cork);
+}
+
+/* Nor when that was all that there is. */
+static void jumped_out_of_all(void)
+{
+    struct sigaction action = {.sa_handler = jump};
+    int fd = full_sender(), other = sender(0);
+    volatile pid_t child = 0;
+
+    OK(sigaction(SIGUSR2, &action, NULL));
+    if (sigsetjmp(out, 1) == 0) {
+        child = signalling(SIGUSR2, 300);
+        FAIL("send returned %zd", send(fd, message, ROOM, 0));
+    }
+    signal(SIGUSR2, SIG_IGN);
+    end_child(child);
+    EQUAL(send(other, message, ROOM, MSG_DONTWAIT), ROOM);
+    drop(fd);
+    drop(other);
+}
+
+static volatile int own;
+
+static void send_long(int signal)
+{
+    (void)signal;
+    caught = send(own, message, ROOM, MSG_DONTWAIT) == -1 ? errno : 0;
+}
+
+/* A handler is not told to wait for the send that it interrupts. */
+static void in_a_handler(void)
+{
+    struct sigaction action = {.sa_handler = send_long};
+    int fd = full_sender();
+
+    own = fd;
+    OK(sigaction(SIGUSR2, &action, NULL));
+    pid_t child = signalling(SIGUSR2, 300);
+    do {
+        FAILS(send(fd, message, ROOM, 0), EINTR);
+    } while (caught == EAGAIN); /* it was before that */
+    EQUAL(caught, ENOBUFS);
+    signal(SIGUSR2, SIG_IGN);
+    end_child(child);
+    drop(fd);
+}
+
+static int fast_sender(void)
+{
+    return sender_of_rate(100000);
 }
 
 /* All is sent, though the memory holds a fraction: blocking, ... */
@@ -244,6 +344,45 @@ static void waits_for_edges(void)
     OK(close(fd));
 }
 
+static void announce(int fd, unsigned octets)
+{
+    OK(setsockopt(fd, IPPROTO_PGM, RM_SET_MESSAGE_BOUNDARY, &octets, sizeof(octets)));
+}
+
+/* What a part leaves that is less than a packet waits for the next, which may need all the room that there is. */
+static void parts(void)
+{
+    static const int lengths[] = {ROOM / 2 + LONG, ROOM, 100, ROOM};
+    int fd = fast_sender(), sum = 0;
+
+    for (int i = 0; i < 4; i++)
+        sum += lengths[i];
+    announce(fd, (unsigned)sum);
+    for (int i = 0; i < 4; i++)
+        EQUAL(send(fd, message, (size_t)lengths[i], 0), lengths[i]);
+    OK(close(fd));
+}
+
+/* Short messages of several sends are none of the long ones: not while the window has them, nor while they wait. */
+static void short_ones(void)
+{
+    int queued, fd = fast_sender();
+
+    for (int i = 0; i < 100; i++) {
+        EQUAL(send(fd, message, PART, MSG_MORE), PART);
+        EQUAL(send(fd, "end", 3, 0), 3);
+    }
+    for (int i = 0; i < 50; i++) {
+        announce(fd, PART);
+        EQUAL(send(fd, message, PART - 1, 0), PART - 1);
+        EQUAL(send(fd, message, 1, 0), 1);
+    }
+    for (long long start = now_ms(); OK(ioctl(fd, SIOCOUTQ, &queued)), queued > 0; sleep_ms(10))
+        CHECK(now_ms() - start < 20000);
+    EQUAL(send(fd, message, ROOM, MSG_DONTWAIT), ROOM);
+    drop(fd);
+}
+
 int main(void)
 {
     char text[32];
@@ -257,8 +396,17 @@ int main(void)
     interrupted();
     joined();
     jumped_out();
+    jumped_out_of_all();
+    in_a_handler();
+    settle();
     told_once();
+    settle();
+    limited();
     waits();
     waits_for_edges();
+    settle();
+    parts();
+    settle();
+    short_ones();
     return 0;
 }

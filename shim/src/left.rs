@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
+use std::thread::LocalKey;
 
 /// Something to be freed.
 #[derive(Clone, Copy, Debug)]
@@ -88,18 +89,30 @@ pub(crate) fn hold_text(text: *mut c_char, frame: usize) -> Hold {
     hold(Thing::Text(text), frame)
 }
 
-fn place_of(thing: Thing) -> &'static std::thread::LocalKey<Place> {
+fn place_of(thing: Thing) -> &'static LocalKey<Place> {
     match thing {
         Thing::File(..) => &FILE,
         Thing::Text(_) => &TEXT,
     }
 }
 
-fn hold(thing: Thing, frame: usize) -> Hold {
+/// Free the file that a jump left, and its room, before room is taken. `frame` as in [`hold_file`].
+pub(crate) fn free_file(frame: usize) {
+    let above = free_left(&FILE, frame);
+    FILE.set(above);
+}
+
+/// Whether a call of this thread further up holds a file that has room.
+pub(crate) fn has_room() -> bool {
+    matches!(FILE.get(), Some((Thing::File(_, Some(_)), _)))
+}
+
+/// What a call further up holds; what a jump left is freed.
+fn free_left(place: &'static LocalKey<Place>, frame: usize) -> Option<(Thing, usize)> {
     // Stacks grow down: who is above this call and not below it has not come to an end. A handler on a stack of its
     // own is anywhere.
     let lives = |(_, other): &(Thing, usize)| *other > frame || is_on_another_stack();
-    let above = match place_of(thing).take() {
+    match place.take() {
         Some(above) if lives(&above) => Some(above),
         left => {
             if let Some((left, _)) = left {
@@ -107,7 +120,11 @@ fn hold(thing: Thing, frame: usize) -> Hold {
             }
             None
         }
-    };
+    }
+}
+
+fn hold(thing: Thing, frame: usize) -> Hold {
+    let above = free_left(place_of(thing), frame);
     place_of(thing).set(Some((thing, frame)));
     if let Some(key) = KEY.get() {
         // SAFETY: nobody follows the pointer; it only must not be null.

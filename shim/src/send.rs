@@ -234,7 +234,11 @@ impl Parcel {
         if buffers.total > MAX_APDU.min(memory).min(sys::file_limit()) {
             return Err(Errno(libc::EMSGSIZE));
         }
+        let frame = std::ptr::from_ref(self).addr();
+        left::free_file(frame);
         let counted = match Counted::take(socket, buffers.total, whole) {
+            // It would wait for the send that a handler interrupted, which goes on when this is over.
+            Err(Errno(libc::EAGAIN)) if left::has_room() => return Err(Errno(libc::ENOBUFS)),
             Err(Errno(libc::EAGAIN)) => {
                 fill(fd)?;
                 return Err(Errno(libc::EAGAIN));
@@ -247,7 +251,6 @@ impl Parcel {
             }
         })?;
         self.mark = counted.map_or(0, |counted| counted.room.mark());
-        let frame = std::ptr::from_ref(self).addr();
         self.hold = Some(left::hold_file(file.into_raw_fd(), counted, frame));
         Ok(())
     }

@@ -33,7 +33,7 @@ pub enum Kind {
 pub enum Refusal {
     /// There never is so much.
     TooLong,
-    /// When files of this sender are out there may be.
+    /// When the engine has read what this sender sent, and files of it are out, there may be.
     Later,
     /// Other senders have it, or messages that wait for more.
     NoRoom,
@@ -121,10 +121,17 @@ impl Room {
             return Ok(());
         }
         self.whole.is_tight.store(true, Ordering::Relaxed);
-        match self.files.taken.load(Ordering::Relaxed) {
-            0 => Err(Refusal::NoRoom),
-            _ => Err(Refusal::Later),
+        match self.is_on_its_way() {
+            true => Err(Refusal::Later),
+            false => Err(Refusal::NoRoom),
         }
+    }
+
+    /// Whether something of it will be out, or is still to be read: what was joined may have become a message then.
+    fn is_on_its_way(&self) -> bool {
+        let Count { taken, here } = &self.joined;
+        self.files.taken.load(Ordering::Relaxed) > 0
+            || taken.load(Ordering::Relaxed) > here.load(Ordering::Relaxed)
     }
 
     /// A file for which room was taken was not sent. Async-signal-safe.
@@ -321,9 +328,21 @@ mod tests {
         assert!(!own.is_tight());
         // What another has joined comes to no end by itself, what it has itself neither.
         assert_eq!(other.take(350, Kind::Joined), Ok(()));
+        let _joined = other.keep(350, Kind::Joined, MARK);
         assert_eq!(own.take(1, Kind::File), Err(Refusal::NoRoom));
         other.give_back(300, Kind::File);
         assert_eq!(other.take(301, Kind::File), Err(Refusal::NoRoom));
+    }
+
+    #[test]
+    fn joined_octets_may_have_become_a_message_until_they_were_read() {
+        let room = Rooms::new(1000, MARK).open();
+        assert_eq!(room.take(400, Kind::Joined), Ok(()));
+        assert_eq!(room.take(300, Kind::File), Err(Refusal::Later));
+        let kept = room.keep(400, Kind::Joined, MARK);
+        assert_eq!(room.take(300, Kind::File), Err(Refusal::NoRoom));
+        drop(kept);
+        assert_eq!(room.take(300, Kind::File), Ok(()));
     }
 
     #[test]

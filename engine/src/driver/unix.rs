@@ -285,6 +285,13 @@ pub(super) fn receive_with_fd(
     Ok((len, received_fds(&header).pop_at(0)))
 }
 
+/// The first octets of what is queued, which stays so; how many.
+pub(super) fn peek(fd: RawFd, octets: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: `octets` is writable for its length.
+    count(unsafe { libc::recv(fd, octets.as_mut_ptr().cast(), octets.len(), flags) })
+}
+
 /// Take the descriptors out of a received header.
 fn received_fds(header: &libc::msghdr) -> ArrayVec<EngineFd, 4> {
     let mut fds = ArrayVec::new();

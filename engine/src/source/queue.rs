@@ -144,6 +144,18 @@ impl SendQueue {
         self.lacking -= octets.len();
         self.octets += octets.len();
         self.parts.push_back(octets);
+        if self.is_rest()
+            && let Some(part) = self.parts.back_mut()
+        {
+            *part = Bytes::copy_from_slice(part);
+        }
+    }
+
+    /// Whether what is here of a long APDU may be less than a packet, and waits for more: it must not keep the whole of
+    /// the part that it is the end of.
+    fn is_rest(&self) -> bool {
+        let is_long = self.apdus.front().is_some_and(|len| *len > LONG);
+        is_long && self.apdus.len() == 1 && self.lacking > 0 && self.octets < self.max_tpdu
     }
 
     /// What the last APDU lacks will not come. What of it is here will be sent, so that receivers know of
@@ -229,6 +241,10 @@ impl SendQueue {
         }
         self.offset += cut.tsdu_len;
         self.drop_front_if_done();
+        if self.octets > 0 && self.is_rest() {
+            let rest = self.parts.drain(..).flatten().collect();
+            self.parts.push_back(rest);
+        }
         Some(tsdu)
     }
 
@@ -313,6 +329,25 @@ mod tests {
         }
         assert_eq!(queue.octets(), 0);
         cuts
+    }
+
+    #[test]
+    fn less_than_a_packet_does_not_keep_the_part_that_it_is_the_end_of() {
+        let is_free = |part: Bytes| part.is_unique();
+        let mut queue = queue();
+        queue.begin(LONG * 3);
+        let parts = [apdu(100), apdu(LONG), apdu(10), apdu(LONG)];
+        let mut octets = Vec::new();
+        for part in &parts {
+            octets.extend_from_slice(part);
+            queue.append(part.clone());
+            while let Some(cut) = queue.peek(Sqn(0), false) {
+                let tsdu = queue.take(&cut).expect("peek found a packet");
+                assert_eq!(tsdu, octets.drain(..tsdu.len()).as_slice());
+            }
+            assert_eq!(queue.octets(), octets.len());
+        }
+        assert!(parts.into_iter().all(is_free));
     }
 
     #[test] // RFC 3208 §9.2, O-10: equal fragments on consecutive SQNs, whole across the wrap

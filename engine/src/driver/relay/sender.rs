@@ -65,7 +65,7 @@ pub(in crate::driver) struct Sender {
     corked_room: Option<Kept>,
     /// Room for what comes as files.
     room: &'static Room,
-    /// The program fills the pair until files are out.
+    /// The program fills the pair until files are out: that was read, or is next.
     filled: bool,
     chunk: BytesMut,
     /// The application end is closed: nothing new comes, but there may be something queued.
@@ -266,6 +266,7 @@ impl Sender {
                 return Next::Wait;
             }
             // Nothing beside what fills the pair may be waited for.
+            self.filled |= self.room.is_tight() && self.is_fill_next();
             self.filled &= !self.hung_up && !self.last_call && self.room.has_files();
             if self.filled {
                 self.watch(epoll, 0);
@@ -351,6 +352,16 @@ impl Sender {
         }
     }
 
+    /// Whether what is to be read next is there to fill the pair. Once one was read, sends would find room for one
+    /// more, and wait for as long as they may once more.
+    fn is_fill_next(&self) -> bool {
+        let mut token = [0; BigMessage::LEN];
+        let peeked = |end: &End| unix::peek(end.raw(), &mut token).is_ok();
+        self.mode == Mode::Message
+            && self.end.as_ref().is_some_and(peeked)
+            && BigMessage::from_bytes(&token).is_some_and(|big| big.whole == BigMessage::FILL)
+    }
+
     /// Read at most `limit` messages into `held`; how many there were. Fewer: there are no more.
     fn read(&mut self, inbox: &mut Inbox, limit: usize) -> io::Result<usize> {
         let Some(fd) = self.end.as_ref().map(End::raw) else {
@@ -434,7 +445,7 @@ impl Sender {
                 self.corked.extend_from_slice(&octets);
             }
             1..=BigMessage::FILL if self.lacking == 0 => {
-                let octets = kept.with(octets);
+                let octets = settle(kept, octets);
                 // What waited for more was not to be part of this.
                 if !self.corked.is_empty() {
                     let before = self.uncork();
@@ -453,7 +464,7 @@ impl Sender {
                         all.absorb(kept);
                         self.take(octets);
                     }
-                    None => self.take(kept.with(octets)),
+                    None => self.take(settle(kept, octets)),
                 }
             }
         }
@@ -464,8 +475,9 @@ impl Sender {
     fn uncork(&mut self) -> Bytes {
         let octets = std::mem::take(&mut self.corked).freeze();
         match self.corked_room.take() {
-            Some(kept) => kept.with(octets),
-            None => octets,
+            // A short one counts as any other.
+            Some(kept) if octets.len() > PAIR_MESSAGE_MAX => kept.with(octets),
+            _ => octets,
         }
     }
 
@@ -507,6 +519,14 @@ impl Sender {
         self.chunk.extend_from_slice(octets);
         self.chunk.split().freeze()
     }
+}
+
+/// The octets of a file. A short one's are no file from here on: the window keeps what it sends of short messages.
+fn settle(kept: Kept, octets: Bytes) -> Bytes {
+    if octets.len() > PAIR_MESSAGE_MAX {
+        return kept.with(octets);
+    }
+    Bytes::copy_from_slice(&octets)
 }
 
 /// The length of a message, if it can be one.
