@@ -3,9 +3,10 @@
  * messages fill it waits as for any buffer; one that others leave nothing to gets ENOBUFS; who sends short ones
  * notices nothing. Messages that wait for more (MSG_MORE) take twice their octets.
  */
-/* c-tests: time=100 */
+/* c-tests: time=170 */
 #include "check.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <sys/epoll.h>
 #include <linux/sockios.h>
@@ -270,6 +271,50 @@ static void jumped_out_of_all(void)
     drop(other);
 }
 
+static __thread sigjmp_buf out_of_thread;
+
+static void jump_in_thread(int signal)
+{
+    siglongjmp(out_of_thread, signal);
+}
+
+static void *send_no_more(void *fd)
+{
+    if (sigsetjmp(out_of_thread, 1) == 0)
+        FAIL("send returned %zd", send(*(int *)fd, message, ROOM, 0));
+    for (;;)
+        pause();
+}
+
+/* Room that a thread keeps, since it was jumped out of its send and sends no more, is waited for in vain: not for ever,
+ * and not by working. */
+static void jumped_out_elsewhere(void)
+{
+    struct sigaction action = {.sa_handler = jump_in_thread};
+    int fd = sender_of_rate(1000);
+    struct timespec worked;
+    pthread_t thread;
+
+    OK(sigaction(SIGUSR2, &action, NULL));
+    for (int i = 0; i < 3; i++, sleep_ms(30)) /* the source takes some of it at once */
+        while (send(fd, message, 1000, MSG_DONTWAIT) == 1000) /* short ones fill the pair */
+            continue;
+    EQUAL(pthread_create(&thread, NULL, send_no_more, &fd), 0);
+    sleep_ms(500);
+    EQUAL(pthread_kill(thread, SIGUSR2), 0);
+    OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &worked));
+    long long start = now_ms(), before = worked.tv_sec * 1000LL + worked.tv_nsec / 1000000;
+    FAILS(send(fd, message, ROOM, 0), ENOBUFS);
+    OK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &worked));
+    long long took = now_ms() - start, work = worked.tv_sec * 1000LL + worked.tv_nsec / 1000000 - before;
+    printf("refused after %lld ms, %lld of them work\n", took, work);
+    CHECK(took < 30000 && work < 2000);
+    EQUAL(pthread_cancel(thread), 0);
+    EQUAL(pthread_join(thread, NULL), 0);
+    EQUAL(send(fd, message, ROOM, 0), ROOM);
+    drop(fd);
+}
+
 static volatile int own;
 
 static void send_long(int signal)
@@ -387,7 +432,7 @@ int main(void)
 {
     char text[32];
 
-    begin(90);
+    begin(150);
     snprintf(text, sizeof(text), "%d", 4 * ROOM);
     setenv("PGM_MEMORY", text, 1);
     setenv("PGM_LINGER", "off", 1);
@@ -398,6 +443,8 @@ int main(void)
     jumped_out();
     jumped_out_of_all();
     in_a_handler();
+    settle();
+    jumped_out_elsewhere();
     settle();
     told_once();
     settle();

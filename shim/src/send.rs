@@ -168,6 +168,10 @@ fn fill(fd: c_int) -> Result<(), Errno> {
     Ok(())
 }
 
+/// How often a send waits in vain for files of its sender that are not with the engine. They may be in the pair, or soon: a
+/// thread that a signal handler took out of its send for good has room for one that never will.
+const PATIENCE: u32 = 50;
+
 /// Send a token with so many pieces of padding, and a file beside it. May block.
 fn send_token(
     fd: c_int,
@@ -204,6 +208,8 @@ pub(crate) struct Parcel {
     hold: Option<Hold>,
     /// See [`BigMessage::mark`].
     mark: u64,
+    /// How often in a row there was no room though the engine had no file of the sender.
+    in_vain: u32,
 }
 
 impl Parcel {
@@ -211,6 +217,7 @@ impl Parcel {
     pub(crate) const NONE: Self = Self {
         hold: None,
         mark: 0,
+        in_vain: 0,
     };
 
     /// Put the octets into a file, once; `whole` as in [`BigMessage`]. Where no handler runs that could jump.
@@ -240,6 +247,11 @@ impl Parcel {
             // It would wait for the send that a handler interrupted, which goes on when this is over.
             Err(Errno(libc::EAGAIN)) if left::has_room() => return Err(Errno(libc::ENOBUFS)),
             Err(Errno(libc::EAGAIN)) => {
+                let is_served = socket.room().is_some_and(Room::has_files);
+                self.in_vain = if is_served { 0 } else { self.in_vain + 1 };
+                if self.in_vain > PATIENCE {
+                    return Err(Errno(libc::ENOBUFS));
+                }
                 fill(fd)?;
                 return Err(Errno(libc::EAGAIN));
             }

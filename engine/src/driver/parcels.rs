@@ -155,7 +155,8 @@ impl Room {
     }
 
     /// Whether the engine has files of it.
-    pub(super) fn has_files(&self) -> bool {
+    #[must_use]
+    pub fn has_files(&self) -> bool {
         self.files.here.load(Ordering::Relaxed) > 0
     }
 

@@ -27,6 +27,10 @@ const BATCHES: usize = 4;
 /// When to look again for memory that other senders have.
 const SCARCE: Duration = Duration::from_millis(10);
 
+/// Between two readings of what fills the pair: who fills it again, since another thread of the program has the room,
+/// takes its time, too.
+const FILL_PAUSE: Duration = Duration::from_millis(2);
+
 /// Error code of OPT_RST: programs have no way to give another (RFC 3208 §9.8.2: 0 for unknown).
 const ABORTED: u8 = 0;
 
@@ -67,6 +71,8 @@ pub(in crate::driver) struct Sender {
     room: &'static Room,
     /// The program fills the pair until files are out: that was read, or is next.
     filled: bool,
+    /// When what fills the pair is read again.
+    next_fill: Instant,
     chunk: BytesMut,
     /// The application end is closed: nothing new comes, but there may be something queued.
     hung_up: bool,
@@ -106,6 +112,7 @@ impl Sender {
             corked_room: None,
             room,
             filled: false,
+            next_fill: Instant::now(),
             chunk: BytesMut::new(),
             hung_up: false,
             last_call: false,
@@ -266,11 +273,19 @@ impl Sender {
                 return Next::Wait;
             }
             // Nothing beside what fills the pair may be waited for.
-            self.filled |= self.room.is_tight() && self.is_fill_next();
+            let fill = self.room.is_tight() && self.is_fill_next();
+            self.filled |= fill;
             self.filled &= !self.hung_up && !self.last_call && self.room.has_files();
             if self.filled {
                 self.watch(epoll, 0);
                 return Next::At(now + SCARCE);
+            }
+            if fill && !self.hung_up && !self.last_call {
+                if now < self.next_fill {
+                    self.watch(epoll, 0);
+                    return Next::At(self.next_fill);
+                }
+                self.next_fill = now + FILL_PAUSE;
             }
             // Each message read is memory, whatever the source takes of it.
             let limit = match endpoint.messages_welcome(BATCH) {
