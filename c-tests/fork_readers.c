@@ -1,5 +1,10 @@
-/* Processes that read one session: each octet goes to one of them, whatever the length of messages and buffers. */
+/*
+ * Processes that read one session: each octet goes to one of them, whatever the length of messages and buffers, and
+ * whatever other threads close: the kernel drops a process's record locks on a socket with each of its descriptors.
+ */
+/* c-tests: time=120 */
 #include "check.h"
+#include <pthread.h>
 #include <sys/mman.h>
 
 #define ROUNDS 40
@@ -7,6 +12,7 @@
 #define SHORT 30
 #define WORDS (ROUNDS * (LONG + 3 * SHORT))
 #define READERS 3
+#define WAYS 8 /* from the third on others close */
 
 /* How often each word arrived. */
 static unsigned char *seen;
@@ -27,6 +33,23 @@ static void read_all(int fd, size_t size)
     }
 }
 
+/* Closing one descriptor of the session, in whatever way, disturbs nobody at another. */
+static void *close_others(void *arg)
+{
+    int fd = *(int *)arg, way = 0;
+
+    for (;; way = (way + 1) % 3) {
+        int other = (int)OK(dup(fd));
+        if (way == 1)
+            OK(dup2(0, other));
+        else if (way == 2)
+            OK(close_range((unsigned)other, (unsigned)other, 0));
+        if (way != 2)
+            OK(close(other));
+    }
+    return NULL;
+}
+
 static void send_all(int fd)
 {
     static uint32_t message[LONG];
@@ -45,10 +68,10 @@ int main(void)
     /* All of a message, and a part. */
     static const size_t sizes[] = {400000, 30000};
 
-    begin(60);
+    begin(110);
     seen = mmap(NULL, WORDS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(seen != MAP_FAILED);
-    for (int way = 0; way < 2; way++) {
+    for (int way = 0; way < WAYS; way++) {
         memset(seen, 0, WORDS);
         int rx = listener(way), tx = sender(way);
         pid_t readers[READERS];
@@ -59,10 +82,13 @@ int main(void)
         for (int i = 0; i < READERS; i++) {
             readers[i] = (pid_t)OK(fork());
             if (readers[i] == 0) {
-                begin(50);
+                begin(100);
                 /* The stream ends with the last of its descriptors. */
                 OK(close(tx));
-                read_all(fd, sizes[way]);
+                pthread_t thread;
+                for (int n = 0; n < 2 && way >= 2; n++)
+                    EQUAL(pthread_create(&thread, NULL, close_others, &fd), 0);
+                read_all(fd, sizes[way % 2]);
                 _exit(0);
             }
         }
