@@ -272,20 +272,9 @@ impl Sender {
                 self.watch(epoll, INPUT);
                 return Next::Wait;
             }
-            // Nothing beside what fills the pair may be waited for.
-            let fill = self.room.is_tight() && self.is_fill_next();
-            self.filled |= fill;
-            self.filled &= !self.hung_up && !self.last_call && self.room.has_files();
-            if self.filled {
+            if let Some(until) = self.stays_filled(now) {
                 self.watch(epoll, 0);
-                return Next::At(now + SCARCE);
-            }
-            if fill && !self.hung_up && !self.last_call {
-                if now < self.next_fill {
-                    self.watch(epoll, 0);
-                    return Next::At(self.next_fill);
-                }
-                self.next_fill = now + FILL_PAUSE;
+                return Next::At(until);
             }
             // Each message read is memory, whatever the source takes of it.
             let limit = match endpoint.messages_welcome(BATCH) {
@@ -365,6 +354,24 @@ impl Sender {
         if let Some(end) = &mut self.end {
             end.watch(epoll, interest);
         }
+    }
+
+    /// Until when what the program fills the pair with stays there; `None`: it does not.
+    fn stays_filled(&mut self, now: Instant) -> Option<Instant> {
+        let is_next = self.room.is_tight() && self.is_fill_next();
+        // Nobody waits for room any more.
+        let is_over = self.hung_up || self.last_call;
+        self.filled = (self.filled || is_next) && !is_over && self.room.has_files();
+        if self.filled {
+            return Some(now + SCARCE);
+        }
+        if is_next && !is_over {
+            if now < self.next_fill {
+                return Some(self.next_fill);
+            }
+            self.next_fill = now + FILL_PAUSE;
+        }
+        None
     }
 
     /// Whether what is to be read next is there to fill the pair. Once one was read, sends would find room for one
