@@ -104,61 +104,38 @@ pub(crate) fn may_one_carry(headers: *const mmsghdr, count: c_uint) -> bool {
     count > 4 || (0..count).any(|i| may_carry(headers.wrapping_add(i as usize).cast()))
 }
 
-/// After `sendmsg` on a descriptor that is not ours: it may have given one that is to another process.
+/// After `sendmsg` or `recvmsg` on a descriptor that is not ours: `look` at what went or came beside the message.
 ///
 /// # Safety
-/// `len` is what the call has returned for this header.
+/// `len` is what the call has returned for this header; `look` is for that call.
 #[inline]
-pub(crate) unsafe fn given(len: ssize_t, header: *const msghdr) {
-    // SAFETY: the kernel has taken the header.
+pub(crate) unsafe fn after_one(len: ssize_t, header: *const msghdr, look: unsafe fn(&msghdr)) {
+    // SAFETY: the kernel has taken or filled the header.
     unsafe {
         if len >= 0 && (*header).msg_controllen != 0 {
-            share_passed(&*header);
+            look(&*header);
         }
     }
 }
 
-/// After `sendmmsg`, likewise.
+/// After `sendmmsg` or `recvmmsg`, likewise.
 ///
 /// # Safety
-/// `count` is what the call has returned for these headers.
-pub(crate) unsafe fn given_many(count: c_int, headers: *const mmsghdr) {
+/// `count` is what the call has returned for these headers; `look` is for that call.
+pub(crate) unsafe fn after_many(count: c_int, headers: *const mmsghdr, look: unsafe fn(&msghdr)) {
     for i in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: the kernel has taken as many headers as it says.
-        unsafe { given(0, headers.add(i).cast()) };
+        // SAFETY: the kernel has taken or filled as many headers as it says.
+        unsafe { after_one(0, headers.add(i).cast(), look) };
     }
 }
 
-/// After `recvmsg` on a descriptor that is not ours: it may have brought one that is.
+/// What was sent may have given one of ours to another process.
 ///
-/// # Safety
-/// `len` is what the call has returned for this header.
-#[inline]
-pub(crate) unsafe fn received(len: ssize_t, header: *const msghdr) {
-    // SAFETY: the kernel has filled the header.
-    unsafe {
-        if len >= 0 && (*header).msg_controllen != 0 {
-            recognise_passed(&*header);
-        }
-    }
-}
-
-/// After `recvmmsg`, likewise.
-///
-/// # Safety
-/// `count` is what the call has returned for these headers.
-pub(crate) unsafe fn received_many(count: c_int, headers: *const mmsghdr) {
-    for i in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: the kernel has filled as many headers as it says.
-        unsafe { received(0, headers.add(i).cast()) };
-    }
-}
-
 /// # Safety
 /// The header is as `sendmsg` has taken it.
 #[cold]
 #[inline(never)]
-unsafe fn share_passed(header: &msghdr) {
+pub(crate) unsafe fn given(header: &msghdr) {
     if is_inside() {
         return;
     }
@@ -172,11 +149,13 @@ unsafe fn share_passed(header: &msghdr) {
     }
 }
 
+/// What was received may have brought one of ours.
+///
 /// # Safety
 /// The header is as `recvmsg` has left it.
 #[cold]
 #[inline(never)]
-unsafe fn recognise_passed(header: &msghdr) {
+pub(crate) unsafe fn received(header: &msghdr) {
     if is_inside() || twin::is_second() {
         return;
     }

@@ -401,11 +401,11 @@ hooks! {
     ) -> c_int,
         or raw!(SYS_recvmmsg, fd, headers, count, flags, timeout),
         pgm(fd) |s| => session::recvmmsg(s, fd, headers, count, flags, timeout),
-        then if (inherit::may_one_carry(headers, count)) |taken| inherit::received_many(taken, headers);
+        then if (inherit::may_one_carry(headers, count)) |taken| inherit::after_many(taken, headers, inherit::received);
     fn recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_recvmsg, fd, header, flags),
         pgm(fd) |s| => session::recvmsg(s, fd, header, flags),
-        then if (inherit::may_carry(header)) |len| inherit::received(len, header);
+        then if (inherit::may_carry(header)) |len| inherit::after_one(len, header, inherit::received);
     fn send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t,
         or raw!(SYS_sendto, fd, buffer, len, flags, 0_usize, 0_usize),
         pgm(fd) |s| => send::send_one(s, fd, buffer, len, flags);
@@ -424,12 +424,12 @@ hooks! {
         or raw!(SYS_sendmmsg, fd, headers, count, flags),
         pgm(fd) |s| => send::sendmmsg(s, fd, headers, count, flags),
         then if (engine::is_used() && inherit::may_one_carry(headers, count))
-            |taken| inherit::given_many(taken, headers);
+            |taken| inherit::after_many(taken, headers, inherit::given);
     fn sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> ssize_t,
         or raw!(SYS_sendmsg, fd, header, flags),
         pgm(fd) |s| => send::sendmsg(s, fd, header, flags),
         then if (engine::is_used() && inherit::may_carry(header))
-            |len| inherit::given(len, header);
+            |len| inherit::after_one(len, header, inherit::given);
     fn sendto(
         fd: c_int, buffer: *const c_void, len: size_t, flags: c_int,
         addr: *const sockaddr, addr_len: socklen_t,
