@@ -43,7 +43,10 @@ fn burst(rng: &mut fastrand::Rng) -> Burst {
 /// Any code there is: also one with less parity than groups lose packets.
 fn fec(rng: &mut fastrand::Rng) -> Fec {
     let k = 1 << rng.u32(1..=7);
-    let n = rng.u8(k + 1..=255);
+    let n = match rng.bool() {
+        true => k + rng.u8(1..=3),
+        false => rng.u8(k + 1..=255),
+    };
     let proactive = match rng.bool() {
         true => rng.u8(0..=(n - k).min(k)),
         false => 0,
