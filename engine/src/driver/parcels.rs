@@ -110,7 +110,7 @@ impl Room {
     /// Take room for a file of so many octets. Async-signal-safe.
     ///
     /// # Errors
-    /// There is none.
+    /// Why there is no room.
     pub fn take(&self, octets: usize, kind: Kind) -> Result<(), Refusal> {
         let memory = Self::memory(octets, kind);
         if memory > self.whole.most {
